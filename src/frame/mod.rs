@@ -1,0 +1,10 @@
+//! Video frames as they lie in memory: format, size, colorimetry, planes.
+
+mod colorimetry;
+mod format;
+mod view;
+
+pub use colorimetry::{ChromaSite, Colorimetry, Matrix, Range};
+pub(crate) use format::{ColourModel, Component, Layout, subsampled};
+pub use format::PixelFormat;
+pub use view::{Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE, Plane, PlaneMut};

@@ -1,0 +1,48 @@
+//! URetinex-Net (CVPR 2022) on video frames: bright and clean pictures from dark ones, in real time.
+//!
+//! A frame is split into reflectance and illumination, refined in a few rounds of closed-form updates and small
+//! networks, and relit by a `ratio`. This crate knows nothing of GStreamer; the element is in `gst-plugin-uretinex`.
+//!
+//! ```
+//! use uretinex::{Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, Options, Parameters, PixelFormat, Plane, PlaneMut};
+//!
+//! # fn main() -> uretinex::Result<()> {
+//! let (width, height, stride) = (64, 48, 64 * 3);
+//! let spec = FrameSpec { format: PixelFormat::Rgb, width, height, colorimetry: Colorimetry::FULL };
+//! let dark = vec![20u8; stride * height];
+//! let mut bright = vec![0u8; stride * height];
+//!
+//! let mut enhancer = Enhancer::new(&Options::default())?;
+//! let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
+//! let mut output = FrameMut::new(spec, [PlaneMut { data: &mut bright, stride }])?;
+//! let report = enhancer.process(&input, &mut output, Parameters { ratio: 4.0, strength: 1.0 })?;
+//! assert!(report.luma_out > report.luma_in);
+//! # Ok(())
+//! # }
+//! ```
+
+mod backend;
+mod colour;
+mod cpu;
+mod disjoint;
+mod enhancer;
+mod error;
+mod frame;
+mod identity;
+mod pack;
+mod pool;
+mod simd;
+mod stats;
+mod unfold;
+
+pub use backend::{Backend, Geometry, Quantity};
+pub use enhancer::{BackendChoice, Enhancer, Options, RATIO_RANGE};
+pub use error::{Error, ErrorKind, Result};
+pub use frame::{
+    ChromaSite, Colorimetry, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE, Matrix, PixelFormat, Plane,
+    PlaneMut, Range,
+};
+pub use pack::{Manifest, Pack, Precision, Schedule, Subnetwork};
+pub use simd::Level;
+pub use stats::{Percentiles, Statistics, WINDOW};
+pub use unfold::{Parameters, Report, Stage};
