@@ -1,5 +1,6 @@
 //! The stages on the processor.
 
+mod engine;
 mod networks;
 mod update;
 
