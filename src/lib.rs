@@ -31,6 +31,7 @@ mod frame;
 mod identity;
 mod pack;
 mod pool;
+mod probe;
 mod simd;
 mod stats;
 mod unfold;
@@ -43,6 +44,7 @@ pub use frame::{
     PlaneMut, Range,
 };
 pub use pack::{Manifest, Pack, Precision, Schedule, Subnetwork};
+pub use probe::{Driver, Gpu, Probe, SharedLibrary, TensorRt, probe, search_path};
 pub use simd::Level;
 pub use stats::{Percentiles, Statistics, WINDOW};
 pub use unfold::{Parameters, Report, Stage};
