@@ -29,7 +29,11 @@ impl<'a, T> Disjoint<'a, T> {
     /// While the part lives, no other part that overlaps it may.
     #[allow(unsafe_code, clippy::mut_from_ref)]
     pub unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
-        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "{range:?} of {}",
+            self.len
+        );
         // SAFETY: inside the slice, checked above; alone, by the caller's word.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }

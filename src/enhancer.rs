@@ -170,7 +170,11 @@ impl Enhancer {
         if input.spec() != output.spec() {
             return Err(Error::new(
                 ErrorKind::InvalidFrame,
-                format!("input is {:?}, output is {:?}: they have to be the same", input.spec(), output.spec()),
+                format!(
+                    "input is {:?}, output is {:?}: they have to be the same",
+                    input.spec(),
+                    output.spec()
+                ),
             ));
         }
         let Parameters { ratio, strength } = parameters;
@@ -181,7 +185,13 @@ impl Enhancer {
             ));
         }
         self.prepare(input.spec())?;
-        unfold(self.backend.as_mut(), &self.manifest.schedule, input, parameters, output)
+        unfold(
+            self.backend.as_mut(),
+            &self.manifest.schedule,
+            input,
+            parameters,
+            output,
+        )
     }
 
     /// A quantity of the frame processed last; see [`Backend::read`].

@@ -28,6 +28,8 @@ mod disjoint;
 mod enhancer;
 mod error;
 mod frame;
+#[cfg(test)]
+mod goldens;
 mod identity;
 mod pack;
 mod pool;

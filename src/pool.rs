@@ -155,7 +155,10 @@ impl Pool {
                 std::thread::yield_now();
             }
         }
-        assert!(!job.panicked.load(Ordering::Relaxed), "a task of the thread pool panicked");
+        assert!(
+            !job.panicked.load(Ordering::Relaxed),
+            "a task of the thread pool panicked"
+        );
     }
 }
 
@@ -174,7 +177,10 @@ mod tests {
                         pool.run(tasks, &|i| {
                             seen[i].fetch_add(1, Ordering::Relaxed);
                         });
-                        assert!(seen.iter().all(|s| s.load(Ordering::Relaxed) == 1), "{threads} threads, {tasks} tasks");
+                        assert!(
+                            seen.iter().all(|s| s.load(Ordering::Relaxed) == 1),
+                            "{threads} threads, {tasks} tasks"
+                        );
                     }
                 });
             }

@@ -104,7 +104,14 @@ mod tests {
         }
         // The latest 512 are 489 ms to 1000 ms.
         assert_eq!((s.frames(), s.held), (1000, WINDOW));
-        assert_eq!(s.total(), Percentiles { p50: 744.0, p95: 975.0, p99: 995.0 });
+        assert_eq!(
+            s.total(),
+            Percentiles {
+                p50: 744.0,
+                p95: 975.0,
+                p99: 995.0
+            }
+        );
         assert_eq!(s.last().unwrap().total, Duration::from_millis(1000));
     }
 }

@@ -33,6 +33,7 @@ impl Planes {
     /// The upper left `width` × `height` of every channel.
     pub fn crop(&self, (width, height): (usize, usize)) -> Vec<f32> {
         let rows = (0..self.channels).flat_map(|c| (0..height).map(move |y| (c, y)));
-        rows.flat_map(|(c, y)| self.row(c, y)[..width].iter().copied()).collect()
+        rows.flat_map(|(c, y)| self.row(c, y)[..width].iter().copied())
+            .collect()
     }
 }

@@ -147,8 +147,8 @@ macro_rules! yuv422_packed {
 impl PixelFormat {
     /// Every format, in the order in which the element prefers them.
     pub const ALL: [PixelFormat; 21] = [
-        Nv12, I420, Rgb, Bgr, Rgba, Bgra, Argb, Abgr, Rgbx, Bgrx, Xrgb, Xbgr, Gbr, Nv21, Yv12, Y42b, Yuy2, Uyvy,
-        Gray8, I420_10le, P010_10le,
+        Nv12, I420, Rgb, Bgr, Rgba, Bgra, Argb, Abgr, Rgbx, Bgrx, Xrgb, Xbgr, Gbr, Nv21, Yv12, Y42b, Yuy2, Uyvy, Gray8,
+        I420_10le, P010_10le,
     ];
 
     /// The name that GStreamer uses in caps.

@@ -5,6 +5,6 @@ mod format;
 mod view;
 
 pub use colorimetry::{ChromaSite, Colorimetry, Matrix, Range};
-pub(crate) use format::{ColourModel, Component, Layout, subsampled};
 pub use format::PixelFormat;
+pub(crate) use format::{ColourModel, Component, Layout, subsampled};
 pub use view::{Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE, Plane, PlaneMut};

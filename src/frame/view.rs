@@ -58,7 +58,10 @@ impl FrameSpec {
             if stride < row {
                 return Err(Error::new(
                     ErrorKind::InvalidFrame,
-                    format!("plane {i} of {name}: a row of {} pixels needs {row} bytes, the stride is {stride}", self.width),
+                    format!(
+                        "plane {i} of {name}: a row of {} pixels needs {row} bytes, the stride is {stride}",
+                        self.width
+                    ),
                 ));
             }
             let needed = stride * (self.format.rows(i, self.height) - 1) + row;
@@ -148,7 +151,10 @@ impl<'a> FrameMut<'a> {
     /// # Errors
     /// As [`Frame::new`].
     pub fn from_iter(spec: FrameSpec, planes: impl ExactSizeIterator<Item = PlaneMut<'a>>) -> Result<Self> {
-        let mut all = [const { PlaneMut { data: &mut [], stride: 0 } }; MAX_PLANES];
+        let mut all = [(); MAX_PLANES].map(|()| PlaneMut {
+            data: &mut [],
+            stride: 0,
+        });
         let count = planes.len();
         for (slot, plane) in all.iter_mut().zip(planes) {
             *slot = plane;
@@ -192,12 +198,42 @@ mod tests {
         let gray = PixelFormat::Gray8;
         let nv12 = PixelFormat::Nv12;
         for (what, spec, planes, kind) in [
-            ("15 wide", spec(gray, 15, 16), vec![plane(512, 16)], ErrorKind::Unsupported),
-            ("15 high", spec(gray, 16, 15), vec![plane(512, 16)], ErrorKind::Unsupported),
-            ("8193 wide", spec(gray, 8193, 16), vec![plane(512, 16)], ErrorKind::Unsupported),
-            ("stride", spec(gray, 17, 16), vec![plane(512, 16)], ErrorKind::InvalidFrame),
-            ("short", spec(gray, 16, 16), vec![plane(255, 16)], ErrorKind::InvalidFrame),
-            ("planes", spec(nv12, 16, 16), vec![plane(256, 16)], ErrorKind::InvalidFrame),
+            (
+                "15 wide",
+                spec(gray, 15, 16),
+                vec![plane(512, 16)],
+                ErrorKind::Unsupported,
+            ),
+            (
+                "15 high",
+                spec(gray, 16, 15),
+                vec![plane(512, 16)],
+                ErrorKind::Unsupported,
+            ),
+            (
+                "8193 wide",
+                spec(gray, 8193, 16),
+                vec![plane(512, 16)],
+                ErrorKind::Unsupported,
+            ),
+            (
+                "stride",
+                spec(gray, 17, 16),
+                vec![plane(512, 16)],
+                ErrorKind::InvalidFrame,
+            ),
+            (
+                "short",
+                spec(gray, 16, 16),
+                vec![plane(255, 16)],
+                ErrorKind::InvalidFrame,
+            ),
+            (
+                "planes",
+                spec(nv12, 16, 16),
+                vec![plane(256, 16)],
+                ErrorKind::InvalidFrame,
+            ),
             (
                 "short chroma",
                 spec(nv12, 17, 17),

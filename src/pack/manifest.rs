@@ -117,6 +117,11 @@ mod tests {
             assert_eq!(e.kind(), ErrorKind::ModelInvalid, "{to}");
             assert!(e.to_string().contains(part), "{to}: {e}");
         }
-        assert!(Manifest::parse(&[0xff, 0xfe]).unwrap_err().to_string().contains("UTF-8"));
+        assert!(
+            Manifest::parse(&[0xff, 0xfe])
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
     }
 }

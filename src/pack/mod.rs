@@ -124,9 +124,8 @@ impl Pack {
             check_folder(folder)?;
         }
         let text = source.read("model.toml")?;
-        let manifest = Manifest::parse(&text).map_err(|e| {
-            Error::new(e.kind(), format!("{}: {e}", source.path("model.toml")))
-        })?;
+        let manifest =
+            Manifest::parse(&text).map_err(|e| Error::new(e.kind(), format!("{}: {e}", source.path("model.toml"))))?;
         let pack = Self { manifest, source };
         for precision in [Precision::Fp32, Precision::Fp16] {
             for subnetwork in Subnetwork::ALL {
@@ -159,7 +158,12 @@ impl Pack {
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", self.manifest.schedule));
         for subnetwork in Subnetwork::ALL {
-            hash.update(self.manifest.sha256.get(&subnetwork.file(precision)).map_or("", String::as_str));
+            hash.update(
+                self.manifest
+                    .sha256
+                    .get(&subnetwork.file(precision))
+                    .map_or("", String::as_str),
+            );
         }
         hex(&hash.finalize())
     }
@@ -168,7 +172,10 @@ impl Pack {
         let expected = self.manifest.sha256.get(file).ok_or_else(|| {
             Error::new(
                 ErrorKind::ModelInvalid,
-                format!("{}: no SHA-256 of {file} under [sha256]; make the pack anew with engines/convert.py", self.source.path("model.toml")),
+                format!(
+                    "{}: no SHA-256 of {file} under [sha256]; make the pack anew with engines/convert.py",
+                    self.source.path("model.toml")
+                ),
             )
         })?;
         let bytes = self.source.read(file)?;

@@ -1,0 +1,180 @@
+//! The frame that goes out: `input + strength · (clamp(L'·R, 0, 1) − input)`, in the input's format.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::guided::Guide;
+use super::store::{Rows, Store};
+use super::unpack::Unpack;
+use super::{BLOCK, Block, Planes, Rgb, luma_mean, luma_sum};
+use crate::disjoint::Disjoint;
+use crate::frame::{ColourModel, Frame, FrameMut, FrameSpec};
+use crate::pool::Pool;
+use crate::simd::{Level, per_level};
+
+/// Rows that one task takes; even, so that no chroma row is shared.
+const STRIP: usize = 16;
+
+/// Where the bright picture is.
+pub(crate) enum Relit<'a> {
+    /// R at the frame's own size, and L'; without L' the picture is R itself.
+    Native(&'a Planes, Option<&'a Planes>),
+    /// A linear map from the frame's own pixels, fitted at the working size.
+    Guided(&'a Guide),
+}
+
+struct Task<'a> {
+    input: &'a Frame<'a>,
+    unpack: Unpack,
+    store: Store,
+    relit: Relit<'a>,
+    strength: f32,
+    rows: Rows<'a>,
+    spec: FrameSpec,
+}
+
+/// Writes `output`, which is of `input`'s format and size; returns its mean luma.
+pub(crate) fn compose(
+    pool: &Pool,
+    level: Level,
+    input: &Frame<'_>,
+    relit: Relit<'_>,
+    strength: f32,
+    output: &mut FrameMut<'_>,
+) -> f32 {
+    let spec = *input.spec();
+    let strides = [0, 1, 2].map(|i| output.planes_mut()[i].stride);
+    let task = Task {
+        input,
+        unpack: Unpack::new(&spec),
+        store: Store::new(&spec),
+        relit,
+        strength,
+        rows: Rows {
+            planes: output.planes_mut().each_mut().map(|p| Disjoint::new(p.data)),
+            strides,
+            spec,
+        },
+        spec,
+    };
+    let sum = AtomicU64::new(0);
+    pool.run(spec.height.div_ceil(STRIP), &|i| {
+        let luma = strip(level, &task, i * STRIP, spec.height.min((i + 1) * STRIP));
+        sum.fetch_add(luma, Ordering::Relaxed);
+    });
+    luma_mean(sum.into_inner(), spec.width * spec.height)
+}
+
+per_level! {
+    fn strip(task: &Task<'_>, from: usize, to: usize) -> u64 = strip_rows
+}
+
+#[inline(always)]
+#[allow(unsafe_code)]
+fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
+    let (store, width) = (&task.store, task.spec.width);
+    let weights = task.spec.colorimetry.matrix.weights();
+    let mut sum = 0;
+    let mut rgb: Rgb = [[0.0; BLOCK + 4]; 3];
+    if store.layout.model != ColourModel::Yuv {
+        for y in from..to {
+            for x in (0..width).step_by(BLOCK) {
+                let n = BLOCK.min(width - x);
+                task.pixels(y, x, n, &mut rgb);
+                let rgb = [&rgb[0][..n], &rgb[1][..n], &rgb[2][..n]];
+                sum += luma_sum(rgb[0], rgb[1], rgb[2], weights);
+                // SAFETY: each task writes its own rows.
+                unsafe { store.write_rgb(&task.rows, task.input, y, x, rgb) };
+            }
+        }
+        return sum;
+    }
+    let group = if store.halves_rows() { 2 } else { 1 };
+    let last = task.spec.height - 1;
+    for top in (from..to).step_by(group) {
+        for x in (0..width).step_by(BLOCK) {
+            let n = BLOCK.min(width - x);
+            // Two more pixels on the left keep blocks even; past the edge a neighbour is the edge pixel.
+            let lead = 2 * (x > 0) as usize;
+            let total = lead + (n + 2).min(width - x);
+            let (mut u, mut v): (Block, Block) = ([0.0; BLOCK + 4], [0.0; BLOCK + 4]);
+            let shift = 2 - lead;
+            let mut take = |y: usize, weight: f32, own: bool, sum: &mut u64| {
+                task.pixels(y, x - lead, total, &mut rgb);
+                let all = [&rgb[0][..total], &rgb[1][..total], &rgb[2][..total]];
+                store.add_chroma(weight, all, &mut u[shift..shift + total], &mut v[shift..shift + total]);
+                if own {
+                    let inner = all.map(|c| &c[lead..lead + n]);
+                    *sum += luma_sum(inner[0], inner[1], inner[2], weights);
+                    // SAFETY: each task writes its own rows.
+                    unsafe { store.write_luma(&task.rows, y, x, inner) };
+                }
+            };
+            if group == 1 {
+                take(top, 1.0, true, &mut sum);
+            } else {
+                let (above, below) = (top.saturating_sub(1), (top + 1).min(last));
+                let [wa, wt, wb] = if store.cosited_y {
+                    [0.25, 0.5, 0.25]
+                } else {
+                    [0.0, 0.5, 0.5]
+                };
+                if wa > 0.0 {
+                    take(above, wa, false, &mut sum);
+                }
+                take(top, wt, true, &mut sum);
+                take(below, wb, below != top, &mut sum);
+            }
+            for d in [&mut u, &mut v] {
+                let (left, right) = (d[shift], d[shift + total - 1]);
+                d[..shift].fill(left);
+                d[shift + total..].fill(right);
+            }
+            // SAFETY: strips begin at even rows, so a chroma row belongs to one task.
+            unsafe { store.write_chroma(&task.rows, top / group, x, n, &u, &v) };
+        }
+    }
+    sum
+}
+
+impl Task<'_> {
+    /// Pixels `x..x + n` of row `y` as they go out. `x` is even.
+    #[inline(always)]
+    fn pixels(&self, y: usize, x: usize, n: usize, out: &mut Rgb) {
+        let mut input: Rgb = [[0.0; BLOCK + 4]; 3];
+        let guided = matches!(self.relit, Relit::Guided(_));
+        if guided || self.strength < 1.0 {
+            self.unpack.read(self.input, y, x, n, &mut input);
+        }
+        match &self.relit {
+            Relit::Native(r, Some(l)) => {
+                let l = &l.row(0, y)[x..x + n];
+                for (c, out) in out.iter_mut().enumerate() {
+                    for ((out, r), l) in out[..n].iter_mut().zip(&r.row(c, y)[x..x + n]).zip(l) {
+                        *out = clamp(r * l);
+                    }
+                }
+            }
+            Relit::Native(r, None) => {
+                for (c, out) in out.iter_mut().enumerate() {
+                    for (out, r) in out[..n].iter_mut().zip(&r.row(c, y)[x..x + n]) {
+                        *out = clamp(*r);
+                    }
+                }
+            }
+            Relit::Guided(guide) => guide.apply(y, x, n, &input, out),
+        }
+        if self.strength < 1.0 {
+            for (out, input) in out.iter_mut().zip(&input) {
+                for (out, i) in out[..n].iter_mut().zip(&input[..n]) {
+                    *out = i + self.strength * (*out - i);
+                }
+            }
+        }
+    }
+}
+
+/// Between 0 and 1; NaN is 0.
+#[inline(always)]
+pub(super) fn clamp(v: f32) -> f32 {
+    v.max(0.0).min(1.0)
+}

@@ -1,0 +1,177 @@
+//! R'G'B' of a frame's pixels (ITU-R BT.601, BT.709, BT.2020: inverse of the YCbCr equations).
+//!
+//! ```text
+//! Y' = (y − y₀) / s_y      C_B = (u − c₀) / s_c      C_R = (v − c₀) / s_c
+//! R' = Y' + 2(1 − K_R)·C_R
+//! B' = Y' + 2(1 − K_B)·C_B
+//! G' = (Y' − K_R·R' − K_B·B') / K_G
+//! ```
+//! Chroma between two samples is interpolated linearly, by where the samples lie.
+
+use super::{BLOCK, Block, Rgb};
+use crate::frame::{ColourModel, Component, Frame, Layout, subsampled};
+
+/// What turns a frame's codes into R'G'B'.
+pub(super) struct Unpack {
+    layout: &'static Layout,
+    width: usize,
+    height: usize,
+    cosited_x: bool,
+    cosited_y: bool,
+    luma: (f32, f32),
+    /// 2(1−K_R)/s_c; K_B·2(1−K_B)/(K_G·s_c); K_R·2(1−K_R)/(K_G·s_c); 2(1−K_B)/s_c.
+    chroma: [f32; 4],
+    middle: f32,
+}
+
+impl Unpack {
+    pub fn new(spec: &crate::frame::FrameSpec) -> Self {
+        let layout = spec.format.layout();
+        let unit = (1u32 << layout.shift) as f32;
+        let (black, span) = spec.colorimetry.luma_codes(layout.depth);
+        let (middle, chroma_span) = spec.colorimetry.chroma_codes(layout.depth);
+        let (kr, kb) = spec.colorimetry.matrix.weights();
+        let kg = 1.0 - kr - kb;
+        let scale = 1.0 / (chroma_span * unit);
+        let (cr, cb) = (2.0 * (1.0 - kr) * scale, 2.0 * (1.0 - kb) * scale);
+        Self {
+            layout,
+            width: spec.width,
+            height: spec.height,
+            cosited_x: spec.colorimetry.site.cosited_x,
+            cosited_y: spec.colorimetry.site.cosited_y,
+            luma: (black * unit, 1.0 / (span * unit)),
+            chroma: [cr, kb / kg * cb, kr / kg * cr, cb],
+            middle: middle * unit,
+        }
+    }
+
+    /// Pixels `x0..x0 + n` of row `y` to `out[_][..n]`, between 0 and 1. `x0` is even, `n` at most `BLOCK + 4`.
+    #[inline(always)]
+    pub fn read(&self, frame: &Frame<'_>, y: usize, x0: usize, n: usize, out: &mut Rgb) {
+        let l = self.layout;
+        let wide = l.depth > 8;
+        let (black, scale) = self.luma;
+        match l.model {
+            ColourModel::Rgb => {
+                for (component, out) in l.colour.iter().zip(out) {
+                    load(frame.row(component.plane, y), component, wide, x0, &mut out[..n]);
+                    out[..n]
+                        .iter_mut()
+                        .for_each(|v| *v = ((*v - black) * scale).clamp(0.0, 1.0));
+                }
+            }
+            ColourModel::Gray => {
+                let [r, g, b] = out;
+                load(frame.row(0, y), &l.colour[0], wide, x0, &mut r[..n]);
+                for ((r, g), b) in r[..n].iter_mut().zip(&mut g[..n]).zip(&mut b[..n]) {
+                    *r = ((*r - black) * scale).clamp(0.0, 1.0);
+                    *g = *r;
+                    *b = *r;
+                }
+            }
+            ColourModel::Yuv => {
+                let [r, g, b] = out;
+                load(frame.row(l.colour[0].plane, y), &l.colour[0], wide, x0, &mut g[..n]);
+                self.chroma(frame, y, &l.colour[1], x0, &mut b[..n]);
+                self.chroma(frame, y, &l.colour[2], x0, &mut r[..n]);
+                let [rv, gu, gv, bu] = self.chroma;
+                for ((r, g), b) in r[..n].iter_mut().zip(&mut g[..n]).zip(&mut b[..n]) {
+                    let (luma, u, v) = ((*g - black) * scale, *b - self.middle, *r - self.middle);
+                    *r = (luma + rv * v).clamp(0.0, 1.0);
+                    *g = (luma - gu * u - gv * v).clamp(0.0, 1.0);
+                    *b = (luma + bu * u).clamp(0.0, 1.0);
+                }
+            }
+        }
+    }
+
+    /// One chroma component at every pixel of a block.
+    #[inline(always)]
+    fn chroma(&self, frame: &Frame<'_>, y: usize, c: &Component, x0: usize, out: &mut [f32]) {
+        let mut line: Block = [0.0; BLOCK + 4];
+        self.chroma_line(frame, c, y >> c.sub_y, x0, out.len(), &mut line);
+        if c.sub_y > 0 {
+            let (near, last) = (y / 2, subsampled(self.height, 1) - 1);
+            let (far, weight) = match (self.cosited_y, y % 2) {
+                (true, 0) => (near, 0.0),
+                (true, _) => ((near + 1).min(last), 0.5),
+                (false, 0) => (near.saturating_sub(1), 0.25),
+                (false, _) => ((near + 1).min(last), 0.25),
+            };
+            if far != near {
+                let mut other: Block = [0.0; BLOCK + 4];
+                self.chroma_line(frame, c, far, x0, out.len(), &mut other);
+                for (a, b) in line.iter_mut().zip(&other) {
+                    *a += weight * (*b - *a);
+                }
+            }
+        }
+        if c.sub_x == 0 {
+            return out.copy_from_slice(&line[..out.len()]);
+        }
+        // line[k] is sample x0/2 − 1 + k; weights of the sample before and of the own one at even pixels, of the own
+        // one and the next at odd ones.
+        let [e0, e1, o0, o1] = if self.cosited_x {
+            [0.0, 1.0, 0.5, 0.5]
+        } else {
+            [0.25, 0.75, 0.75, 0.25]
+        };
+        for (k, pair) in out.chunks_mut(2).enumerate() {
+            pair[0] = e0 * line[k] + e1 * line[k + 1];
+            if let Some(odd) = pair.get_mut(1) {
+                *odd = o0 * line[k + 1] + o1 * line[k + 2];
+            }
+        }
+    }
+
+    /// The samples of chroma row `j` under pixels `x0..x0 + n`, and one neighbour on either side where chroma is
+    /// subsampled, repeated at the frame's edges.
+    #[inline(always)]
+    fn chroma_line(&self, frame: &Frame<'_>, c: &Component, j: usize, x0: usize, n: usize, line: &mut Block) {
+        let wide = self.layout.depth > 8;
+        let row = frame.row(c.plane, j);
+        if c.sub_x == 0 {
+            return load(row, c, wide, x0, &mut line[..n]);
+        }
+        let columns = subsampled(self.width, 1);
+        let count = n.div_ceil(2) + 2;
+        let lead = (x0 == 0) as usize;
+        let first = x0 / 2 + lead - 1;
+        let held = (count - lead).min(columns - first);
+        load(row, c, wide, first, &mut line[lead..lead + held]);
+        line[0] = if lead > 0 { line[lead] } else { line[0] };
+        let last = line[lead + held - 1];
+        line[lead + held..count].fill(last);
+    }
+}
+
+/// Samples `first..` of a component's row, as numbers.
+#[inline(always)]
+fn load(row: &[u8], c: &Component, wide: bool, first: usize, out: &mut [f32]) {
+    let row = &row[c.offset + first * c.step..];
+    match (wide, c.step) {
+        (false, 1) => strided::<1>(row, out),
+        (false, 2) => strided::<2>(row, out),
+        (false, 3) => strided::<3>(row, out),
+        (false, _) => strided::<4>(row, out),
+        (true, 2) => strided_words::<2>(row, out),
+        (true, _) => strided_words::<4>(row, out),
+    }
+}
+
+#[inline(always)]
+fn strided<const STEP: usize>(row: &[u8], out: &mut [f32]) {
+    let row = &row[..(out.len() - 1) * STEP + 1];
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = row[i * STEP] as f32;
+    }
+}
+
+#[inline(always)]
+fn strided_words<const STEP: usize>(row: &[u8], out: &mut [f32]) {
+    let row = &row[..(out.len() - 1) * STEP + 2];
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = u16::from_le_bytes([row[i * STEP], row[i * STEP + 1]]) as f32;
+    }
+}

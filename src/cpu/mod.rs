@@ -1,0 +1,147 @@
+//! The stages on the processor.
+
+mod networks;
+mod update;
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, Geometry, Quantity};
+use crate::colour::{Guide, Planes, Relit, compose, ingest};
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::{Frame, FrameMut};
+use crate::identity::unprepared;
+use crate::pack::{Pack, Precision, Subnetwork};
+use crate::pool::Pool;
+use crate::simd::Level;
+use networks::Networks;
+
+/// URetinex-Net on the processor. Weights are shared by all backends of one pack.
+pub(crate) struct CpuBackend {
+    networks: Arc<Networks>,
+    pool: Pool,
+    level: Level,
+    state: Option<State>,
+}
+
+/// Everything of one frame size.
+struct State {
+    geometry: Geometry,
+    image: Planes,
+    p: Planes,
+    q: Planes,
+    r: Planes,
+    l: Planes,
+    adjusted: Planes,
+    guide: Option<Guide>,
+}
+
+impl CpuBackend {
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a precision that the processor does not have; errors of the pack's files.
+    pub fn new(pack: &Pack, precision: Precision, threads: usize) -> Result<Self> {
+        if precision == Precision::Fp16 {
+            return Err(Error::new(
+                ErrorKind::InvalidOption,
+                "precision=fp16 is not available on the cpu backend: use precision=fp32",
+            ));
+        }
+        Ok(Self {
+            networks: Networks::shared(pack, precision)?,
+            pool: Pool::new(threads),
+            level: Level::current(),
+            state: None,
+        })
+    }
+
+    fn state(&mut self) -> Result<&mut State> {
+        self.state.as_mut().ok_or_else(unprepared)
+    }
+}
+
+impl Backend for CpuBackend {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn prepare(&mut self, geometry: &Geometry) -> Result<()> {
+        // The old size's memory goes back before the new one's is taken.
+        self.state = None;
+        let planes = |channels| Planes::new(channels, geometry.padded);
+        self.state = Some(State {
+            geometry: *geometry,
+            image: planes(3),
+            p: planes(3),
+            q: planes(1),
+            r: planes(3),
+            l: planes(1),
+            adjusted: planes(1),
+            guide: geometry.is_reduced().then(|| Guide::new(geometry)),
+        });
+        Ok(())
+    }
+
+    fn ingest(&mut self, input: &Frame<'_>) -> Result<f32> {
+        let state = self.state.as_mut().ok_or_else(unprepared)?;
+        Ok(ingest(&self.pool, self.level, input, &state.geometry, &mut state.image))
+    }
+
+    fn decompose(&mut self) -> Result<()> {
+        let s = self.state.as_mut().ok_or_else(unprepared)?;
+        self.networks.run(
+            Subnetwork::Decomposition,
+            &self.pool,
+            &[&s.image],
+            &mut [&mut s.p, &mut s.q],
+        )
+    }
+
+    fn update(&mut self, gamma: f32, lambda: f32) -> Result<()> {
+        let s = self.state.as_mut().ok_or_else(unprepared)?;
+        update::update(
+            &self.pool, self.level, gamma, lambda, &s.image, &s.r, &s.l, &mut s.p, &mut s.q,
+        );
+        Ok(())
+    }
+
+    fn restore(&mut self) -> Result<()> {
+        let s = self.state.as_mut().ok_or_else(unprepared)?;
+        self.networks
+            .run(Subnetwork::Restoration, &self.pool, &[&s.p, &s.q], &mut [&mut s.r])
+    }
+
+    fn illuminate(&mut self) -> Result<()> {
+        let s = self.state.as_mut().ok_or_else(unprepared)?;
+        self.networks
+            .run(Subnetwork::Illumination, &self.pool, &[&s.q], &mut [&mut s.l])
+    }
+
+    fn adjust(&mut self, ratio: f32) -> Result<()> {
+        let s = self.state.as_mut().ok_or_else(unprepared)?;
+        self.networks.adjust(&self.pool, &s.l, ratio, &mut s.adjusted)
+    }
+
+    fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {
+        let s = self.state.as_mut().ok_or_else(unprepared)?;
+        let relit = match &mut s.guide {
+            None => Relit::Native(&s.r, Some(&s.adjusted)),
+            Some(guide) => {
+                guide.fit(&self.pool, self.level, &s.image, &s.r, &s.adjusted);
+                Relit::Guided(guide)
+            }
+        };
+        Ok(compose(&self.pool, self.level, input, relit, strength, output))
+    }
+
+    fn read(&mut self, quantity: Quantity) -> Result<Vec<f32>> {
+        let s = self.state()?;
+        let planes = match quantity {
+            Quantity::Image => &s.image,
+            Quantity::P => &s.p,
+            Quantity::Q => &s.q,
+            Quantity::R => &s.r,
+            Quantity::L => &s.l,
+            Quantity::Adjusted => &s.adjusted,
+        };
+        Ok(planes.crop(s.geometry.working))
+    }
+}

@@ -1,0 +1,111 @@
+//! The closed-form updates of a round (URetinex-Net, CVPR 2022, section 3: solutions for P and Q).
+//!
+//! ```text
+//! P = (I·Q + γ·R) / (Q·Q + γ)
+//! Q = (Σ_c I_c·P_c + λ·L) / (Σ_c P_c·P_c + λ)      with the new P
+//! ```
+
+use crate::colour::Planes;
+use crate::disjoint::Disjoint;
+use crate::pool::Pool;
+use crate::simd::{Level, per_level};
+
+/// Pixels that one task takes.
+const STRIP: usize = 16 * 1024;
+
+/// Updates P and Q in place, in one pass over memory. γ and λ are above 0.
+#[allow(clippy::too_many_arguments, unsafe_code)]
+pub(super) fn update(
+    pool: &Pool,
+    level: Level,
+    gamma: f32,
+    lambda: f32,
+    image: &Planes,
+    r: &Planes,
+    l: &Planes,
+    p: &mut Planes,
+    q: &mut Planes,
+) {
+    let n = image.plane_len();
+    let (p, q) = (Disjoint::new(&mut p.data), Disjoint::new(&mut q.data));
+    pool.run(n.div_ceil(STRIP), &|task| {
+        let (from, to) = (task * STRIP, n.min((task + 1) * STRIP));
+        let image = [0, 1, 2].map(|c| &image.data[c * n + from..c * n + to]);
+        let r = [0, 1, 2].map(|c| &r.data[c * n + from..c * n + to]);
+        // SAFETY: each task has its own pixels, and the three channels lie apart.
+        let (p, q) = unsafe { ([0, 1, 2].map(|c| p.part(c * n + from..c * n + to)), q.part(from..to)) };
+        strip(level, gamma, lambda, image, r, &l.data[from..to], p, q);
+    });
+}
+
+per_level! {
+    fn strip(gamma: f32, lambda: f32, image: [&[f32]; 3], r: [&[f32]; 3], l: &[f32], p: [&mut [f32]; 3], q: &mut [f32])
+        = strip_body
+}
+
+#[inline(always)]
+fn strip_body(
+    gamma: f32,
+    lambda: f32,
+    image: [&[f32]; 3],
+    r: [&[f32]; 3],
+    l: &[f32],
+    p: [&mut [f32]; 3],
+    q: &mut [f32],
+) {
+    let n = q.len();
+    let image = image.map(|c| &c[..n]);
+    let r = r.map(|c| &c[..n]);
+    let l = &l[..n];
+    let [p0, p1, p2] = p.map(|c| &mut c[..n]);
+    for i in 0..n {
+        let old = q[i];
+        let share = 1.0 / (old * old + gamma);
+        let new = [0, 1, 2].map(|c| (image[c][i] * old + gamma * r[c][i]) * share);
+        let above: f32 = image[0][i] * new[0] + image[1][i] * new[1] + image[2][i] * new[2];
+        let below: f32 = new[0] * new[0] + new[1] * new[1] + new[2] * new[2];
+        q[i] = (above + lambda * l[i]) / (below + lambda);
+        p0[i] = new[0];
+        p1[i] = new[1];
+        p2[i] = new[2];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At a fixed point of the model, I = R·L, the updates change nothing.
+    #[test]
+    fn a_consistent_decomposition_stays() {
+        let size = (37, 1001);
+        let mut r = Planes::new(3, size);
+        let mut l = Planes::new(1, size);
+        let mut image = Planes::new(3, size);
+        let n = l.plane_len();
+        for i in 0..n {
+            l.data[i] = 0.02 + (i % 50) as f32 / 60.0;
+            for c in 0..3 {
+                r.data[c * n + i] = 0.1 + ((i * 31 + c * 7) % 83) as f32 / 90.0;
+                image.data[c * n + i] = r.data[c * n + i] * l.data[i];
+            }
+        }
+        for &level in Level::available() {
+            let (mut p, mut q) = (Planes::new(3, size), l.clone());
+            update(&Pool::new(0), level, 0.15, 0.55, &image, &r, &l, &mut p, &mut q);
+            let worst = |a: &Planes, b: &Planes| {
+                a.data
+                    .iter()
+                    .zip(&b.data)
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f32::max)
+            };
+            assert!(
+                worst(&p, &r) < 1e-5 && worst(&q, &l) < 1e-5,
+                "{level}: {} {}",
+                worst(&p, &r),
+                worst(&q, &l)
+            );
+        }
+    }
+}
