@@ -33,7 +33,7 @@ mod workspace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Pool;
 use crate::simd::Level;
-pub use graph::Port;
+use graph::Port;
 pub use workspace::Workspace;
 
 /// The most blocks or planes of one image.

@@ -161,7 +161,7 @@ mod tests {
         let binary = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
         let codes = unary.map(Code::Unary).into_iter().chain(binary.map(Code::Binary));
         for &level in Level::available() {
-            let mut check = |code, a: &mut [f32], b: &mut [f32]| {
+            let check = |code, a: &mut [f32], b: &mut [f32]| {
                 let mut out = vec![0.0; 64];
                 let operand = |v: &mut [f32]| Operand {
                     at: v.as_mut_ptr(),

@@ -228,10 +228,6 @@ impl Run<'_> {
             }
         }
     }
-
-    fn shared_scratch(&self) -> &[Scratch] {
-        self.scratch
-    }
     fn program(&self, program: &Program, units: &[Located], pooled: &[f32]) {
         let pointers: Shared<(Pointers, &Self)> = Shared((self.pointers(units), self));
         let (width, height) = (self.width / program.class.down, self.height / program.class.down);

@@ -44,8 +44,6 @@ pub trait Simd: Copy {
     unsafe fn pow2(n: Self::V) -> Self::V;
     /// Exponent and mantissa of positive normal numbers: `x = m · 2^e`, m from √½ to √2.
     unsafe fn frexp(x: Self::V) -> (Self::V, Self::V);
-    /// `a` where `x < y`, else `b`.
-    unsafe fn select_lt(x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// The sum of the lanes.
     unsafe fn sum(v: Self::V) -> f32;
 }
@@ -140,10 +138,6 @@ impl Simd for Portable {
         (e, m)
     }
     #[inline(always)]
-    unsafe fn select_lt(x: [f32; 4], y: [f32; 4], a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        lanes!(|x, y, a: f32, b: f32| if x < y { a } else { b }, x, y, a, b)
-    }
-    #[inline(always)]
     unsafe fn sum(v: [f32; 4]) -> f32 {
         (v[0] + v[1]) + (v[2] + v[3])
     }
@@ -199,9 +193,6 @@ mod x86 {
             let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(k));
             (_mm256_cvtepi32_ps(k), _mm256_castsi256_ps(m))
         });
-        method!(select_lt(x: __m256, y: __m256, a: __m256, b: __m256) -> __m256 = {
-            _mm256_blendv_ps(b, a, _mm256_cmp_ps::<_CMP_LT_OQ>(x, y))
-        });
         method!(sum(v: __m256) -> f32 = {
             let h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
             let h = _mm_add_ps(h, _mm_movehl_ps(h, h));
@@ -242,9 +233,6 @@ mod x86 {
             let k = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(SQRT_HALF_BITS)));
             let m = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(k));
             (_mm512_cvtepi32_ps(k), _mm512_castsi512_ps(m))
-        });
-        method!(select_lt(x: __m512, y: __m512, a: __m512, b: __m512) -> __m512 = {
-            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, y), b, a)
         });
         method!(sum(v: __m512) -> f32 = _mm512_reduce_add_ps(v));
     }

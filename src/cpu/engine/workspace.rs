@@ -72,7 +72,6 @@ pub struct Workspace {
     /// Sums of rows, for means.
     pub(super) sums: Vec<f64>,
     pub(super) scratch: Vec<Scratch>,
-    scratch_len: usize,
     /// Units of every step in the order of [`Step::units`], with addresses.
     pub(super) steps: Vec<Vec<Located>>,
 }
@@ -152,15 +151,10 @@ impl Workspace {
             scaled: Floats::try_zeroed(plan.scaled)?,
             sums: vec![0.0; sums],
             scratch: scratch.collect::<Result<_>>()?,
-            scratch_len,
             steps,
         })
     }
 
-    /// Bytes taken for activations and scratch memory.
-    pub fn bytes(&self) -> usize {
-        4 * (self.arena.len() + self.scaled.len() + self.scratch.len() * self.scratch_len) + 8 * self.sums.len()
-    }
 }
 
 /// Calls `f` with scratch memory that is no one else's for that time.
