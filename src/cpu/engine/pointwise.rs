@@ -37,46 +37,46 @@ dispatch! {
     pub unsafe fn apply(code: Code, out: Operand, a: Operand, b: Operand, groups: usize) = apply_of
 }
 
+/// Applies an expression of one or two vectors to all groups. A macro, since features do not reach into closures.
+macro_rules! each {
+    ($S:ident, $out:ident, $a:ident, $b:ident, $groups:ident, |$x:ident, $y:pat_param| $value:expr) => {
+        for i in 0..$groups {
+            for lane in (0..16).step_by($S::N) {
+                let $x = $S::load($a.at.add(i * $a.step + lane));
+                let $y = $S::load($b.at.add(i * $b.step + lane));
+                $S::store($out.at.add(i * $out.step + lane), $value);
+            }
+        }
+    };
+}
+
 #[inline(always)]
 unsafe fn apply_of<S: Simd>(code: Code, out: Operand, a: Operand, b: Operand, groups: usize) {
     // SAFETY: the caller's word, and the features of `S`.
     unsafe {
         match code {
-            Code::Unary(Unary::Copy) => each::<S>(out, a, b, groups, |x, _| x),
-            Code::Unary(Unary::Leaky(slope)) => each::<S>(out, a, b, groups, |x, _| S::max(x, S::mul(x, S::splat(slope)))),
+            Code::Unary(Unary::Copy) => each!(S, out, a, b, groups, |x, _| x),
+            Code::Unary(Unary::Leaky(slope)) => each!(S, out, a, b, groups, |x, _| S::max(x, S::mul(x, S::splat(slope)))),
             Code::Unary(Unary::Clip(low, high)) => {
-                each::<S>(out, a, b, groups, |x, _| S::min(S::max(x, S::splat(low)), S::splat(high)))
+                each!(S, out, a, b, groups, |x, _| S::min(S::max(x, S::splat(low)), S::splat(high)))
             }
-            Code::Unary(Unary::Sigmoid) => each::<S>(out, a, b, groups, |x, _| {
+            Code::Unary(Unary::Sigmoid) => each!(S, out, a, b, groups, |x, _| {
                 let one = S::splat(1.0);
                 S::div(one, S::add(one, exp::<S>(S::sub(S::splat(0.0), x))))
             }),
-            Code::Unary(Unary::Exp) => each::<S>(out, a, b, groups, |x, _| exp::<S>(x)),
-            Code::Unary(Unary::Log) => each::<S>(out, a, b, groups, |x, _| log::<S>(x)),
-            Code::Binary(Binary::Add) => each::<S>(out, a, b, groups, |x, y| S::add(x, y)),
-            Code::Binary(Binary::Sub) => each::<S>(out, a, b, groups, |x, y| S::sub(x, y)),
-            Code::Binary(Binary::Mul) => each::<S>(out, a, b, groups, |x, y| S::mul(x, y)),
-            Code::Binary(Binary::Div) => each::<S>(out, a, b, groups, |x, y| S::div(x, y)),
-            Code::Binary(Binary::Max) => each::<S>(out, a, b, groups, |x, y| S::max(x, y)),
-            Code::Binary(Binary::Min) => each::<S>(out, a, b, groups, |x, y| S::min(x, y)),
-            Code::Binary(Binary::Pow) => each::<S>(out, a, b, groups, |x, y| exp::<S>(S::mul(y, log::<S>(x)))),
+            Code::Unary(Unary::Exp) => each!(S, out, a, b, groups, |x, _| exp::<S>(x)),
+            Code::Unary(Unary::Log) => each!(S, out, a, b, groups, |x, _| log::<S>(x)),
+            Code::Binary(Binary::Add) => each!(S, out, a, b, groups, |x, y| S::add(x, y)),
+            Code::Binary(Binary::Sub) => each!(S, out, a, b, groups, |x, y| S::sub(x, y)),
+            Code::Binary(Binary::Mul) => each!(S, out, a, b, groups, |x, y| S::mul(x, y)),
+            Code::Binary(Binary::Div) => each!(S, out, a, b, groups, |x, y| S::div(x, y)),
+            Code::Binary(Binary::Max) => each!(S, out, a, b, groups, |x, y| S::max(x, y)),
+            Code::Binary(Binary::Min) => each!(S, out, a, b, groups, |x, y| S::min(x, y)),
+            Code::Binary(Binary::Pow) => each!(S, out, a, b, groups, |x, y| exp::<S>(S::mul(y, log::<S>(x)))),
         }
     }
 }
 
-#[inline(always)]
-unsafe fn each<S: Simd>(out: Operand, a: Operand, b: Operand, groups: usize, f: impl Fn(S::V, S::V) -> S::V) {
-    for i in 0..groups {
-        for lane in (0..16).step_by(S::N) {
-            // SAFETY: the caller's word.
-            unsafe {
-                let x = S::load(a.at.add(i * a.step + lane));
-                let y = S::load(b.at.add(i * b.step + lane));
-                S::store(out.at.add(i * out.step + lane), f(x, y));
-            }
-        }
-    }
-}
 
 /// e^x to within 2 units in the last place, for results that are normal numbers; limited to those.
 #[inline(always)]

@@ -103,34 +103,60 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
     };
     // SAFETY: the caller's word on the frame; scratch by its length.
     unsafe {
-        for_rows(first, last, across, |tile, ty, tx, count| {
+        for run in (Runs { first, tile: first, last, across }) {
             for (b, &input) in w.inputs.iter().enumerate() {
                 for lane in (0..LANES).step_by(S::N) {
-                    let out = scratch.add((b * STRIP + tile) * LANES + lane);
-                    transform_in::<S, P>(input.add(lane), w.input, ty, tx, count, out, from);
+                    let out = scratch.add((b * STRIP + run.tile) * LANES + lane);
+                    transform_in::<S, P>(input.add(lane), w.input, run, out, from);
                 }
             }
-        });
+        }
         multiply::<S>(w, P::N * P::N, last - first, scratch, from, products, to);
-        for_rows(first, last, across, |tile, ty, tx, count| {
+        for run in (Runs { first, tile: first, last, across }) {
             for b in 0..w.outputs.len() {
                 for lane in (0..LANES).step_by(S::N) {
-                    let from = products.add((b * STRIP + tile) * LANES + lane);
-                    transform_out::<S, P>(w, b, lane, ty, tx, count, from, to);
+                    let from = products.add((b * STRIP + run.tile) * LANES + lane);
+                    transform_out::<S, P>(w, b, lane, run, from, to);
                 }
             }
-        });
+        }
     }
 }
 
-/// Calls `f(tile of the strip, tile row, tile column, tiles)` for each run of tiles in a row.
-#[inline(always)]
-fn for_rows(first: usize, last: usize, across: usize, mut f: impl FnMut(usize, usize, usize, usize)) {
-    let mut tile = first;
-    while tile < last {
-        let count = (across - tile % across).min(last - tile);
-        f(tile - first, tile / across, tile % across, count);
-        tile += count;
+/// Tiles side by side.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The first tile's place in the strip.
+    tile: usize,
+    /// Its row among the frame's tiles.
+    ty: usize,
+    /// Its column.
+    tx: usize,
+    /// How many.
+    count: usize,
+}
+
+/// The runs of tiles in a strip, one for each row that it touches.
+struct Runs {
+    first: usize,
+    tile: usize,
+    last: usize,
+    across: usize,
+}
+
+impl Iterator for Runs {
+    type Item = Run;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Run> {
+        if self.tile >= self.last {
+            return None;
+        }
+        let (ty, tx) = (self.tile / self.across, self.tile % self.across);
+        let count = (self.across - tx).min(self.last - self.tile);
+        let tile = self.tile - self.first;
+        self.tile += count;
+        Some(Run { tile, ty, tx, count })
     }
 }
 
@@ -142,33 +168,25 @@ fn for_rows(first: usize, last: usize, across: usize, mut f: impl FnMut(usize, u
 unsafe fn transform_in<S: Simd, P: Points>(
     input: *const f32,
     strides: Strides,
-    ty: usize,
-    tx: usize,
-    count: usize,
+    run: Run,
     out: *mut f32,
     point: usize,
 ) {
     // SAFETY: the caller's word on the margin of the input and the length of `out`.
     unsafe {
+        let Run { ty, tx, count, .. } = run;
         let half = (P::KERNEL / 2) as isize;
         let corner = (ty * TILE) as isize - half;
         let corner = input.offset(corner * strides.y as isize + ((tx * TILE) as isize - half) * strides.x as isize);
         // Columns `4 i..4 i + 4` of the run lie in half `i % 2`.
         let mut columns = [[P::line(S::splat(0.0)); TILE]; 2];
-        let column = |x: usize| {
-            let mut d = P::line(S::splat(0.0));
-            for (y, slot) in d.as_mut().iter_mut().enumerate() {
-                *slot = S::load(corner.add(y * strides.y + x * strides.x));
-            }
-            P::input::<S>(&d)
-        };
         for i in 0..TILE {
-            columns[0][i] = column(i);
+            columns[0][i] = column::<S, P>(corner.add(i * strides.x), strides.y);
         }
         for t in 0..count {
             let rest = if t + 1 < count { TILE } else { P::N - TILE };
             for i in 0..rest {
-                columns[(t + 1) % 2][i] = column((t + 1) * TILE + i);
+                columns[(t + 1) % 2][i] = column::<S, P>(corner.add(((t + 1) * TILE + i) * strides.x), strides.y);
             }
             let (now, next) = (&columns[t % 2], &columns[(t + 1) % 2]);
             let out = out.add(t * LANES);
@@ -182,6 +200,19 @@ unsafe fn transform_in<S: Simd, P: Points>(
                 }
             }
         }
+    }
+}
+
+/// Bᵀ of one column of a tile.
+#[inline(always)]
+unsafe fn column<S: Simd, P: Points>(top: *const f32, row: usize) -> P::Line<S::V> {
+    // SAFETY: the caller's word on the margin of the input.
+    unsafe {
+        let mut d = P::line(S::splat(0.0));
+        for (y, slot) in d.as_mut().iter_mut().enumerate() {
+            *slot = S::load(top.add(y * row));
+        }
+        P::input::<S>(&d)
     }
 }
 
@@ -248,14 +279,13 @@ unsafe fn transform_out<S: Simd, P: Points>(
     w: &Winograd<'_>,
     b: usize,
     lane: usize,
-    ty: usize,
-    tx: usize,
-    count: usize,
+    run: Run,
     from: *const f32,
     point: usize,
 ) {
     // SAFETY: the caller's word on the frame; only pixels inside it are touched.
     unsafe {
+        let Run { ty, tx, count, .. } = run;
         let bias = S::load(w.bias.add(b * LANES + lane));
         let slope = S::splat(w.slope);
         let y0 = ty * TILE;
