@@ -6,6 +6,7 @@ Run prepare.py first. A run resumes from its last checkpoint; --steps changes th
 replaced with --set, for example --set loss.ssim=0.5 --set lite.network.rounds=3.
 """
 import argparse
+import functools
 import json
 import os
 import sys
@@ -63,6 +64,14 @@ def lite_loss(model, batch, weights, _step, _settings):
     return total
 
 
+@functools.cache
+def teacher(path, device):
+    stored = torch.load(path, map_location=device, weights_only=False)
+    model = make_lite(stored["settings"]).to(device).eval()
+    model.load_state_dict(stored["average"])
+    return model
+
+
 @torch.no_grad()
 def frame_means(model, frame, rounds):
     """The means that squeeze-and-excitation takes over a frame, one per round, from its thumbnail."""
@@ -81,9 +90,15 @@ def full_loss(model, batch, weights, step, settings):
     """One to three rounds, at random, and the loss on the last.
 
     The adjustment learns the curve itself, from the L of the batch and from planes of every level;
-    the others are trained through the exact curve. The first steps also say what Q is.
+    the others are trained through the exact curve. The first steps also say what Q is. A trained `lite`,
+    where given, teaches L: it knows the whole frame from the start, `full` only through R.
     """
-    dark, ratio, target, _, frame = batch
+    dark, ratio, target, means, frame = batch
+    taught = None
+    if settings["full"].get("teacher"):
+        with torch.no_grad(), torch.autocast(dark.device.type, enabled=False):
+            found = teacher(settings["full"]["teacher"], dark.device).stages(dark, seen=means)
+            taught = found[max(k for k in found if k[0] == "l")]
     rounds = int(np.random.choice([1, 2, 3], p=settings["full"]["rounds"]))
     means = frame_means(model, frame, rounds)
     p, q = model.decomposition(dark)
@@ -98,6 +113,8 @@ def full_loss(model, batch, weights, step, settings):
     # Decomposition: P·Q = I, and Q near the largest channel.
     v = F.avg_pool2d(dark.amax(1, keepdim=True), 5, stride=1, padding=2, count_include_pad=False)
     level = dark.mean((1, 2, 3), keepdim=True) + 0.03
+    if taught is not None:
+        total = total + weights["taught"] * (torch.log(l + 0.01) - torch.log(taught + 0.01)).abs().mean()
     guide = max(0.0, 1.0 - step / max(1, settings["full"]["guide"]))
     total = total + max(guide, 0.05) * ((p0 * q0 - dark).abs() / level).mean()
     total = total + guide * 0.5 * ((q0 - v - 0.02).abs() / level).mean()
@@ -167,8 +184,8 @@ def main():
     checkpoint = run / "checkpoint.pt"
     if arguments.start and (arguments.fresh or not checkpoint.exists()):
         stored = torch.load(arguments.start, map_location=device, weights_only=False)
-        model.load_state_dict(stored["average"])
-        average.load_state_dict(stored["average"])
+        model.load_state_dict(stored["average"], strict=False)
+        average.load_state_dict(model.state_dict())
     elif checkpoint.exists() and not arguments.fresh:
         stored = torch.load(checkpoint, map_location=device, weights_only=False)
         model.load_state_dict(stored["model"])
