@@ -1,7 +1,7 @@
 """Training samples: a dark patch, a ratio, and the picture that this ratio must give.
 
 The meaning of the ratio: a picture of illumination L is relit to L^(1/ratio). For a pair (dark D,
-bright C) the ratio that fits is log L(D) / log L(C) over the whole image. At any other ratio the
+bright C) the ratio that fits grows with log L(D) / log L(C) over the whole image. At any other ratio the
 target lies between (or beyond) the two on the logarithmic scale: T = C · (C/D)^(s-1), with the local
 gain C/D smoothed, and s = (1 - 1/ratio) / (1 - 1/fit), which is 0 at ratio 1 and 1 at the fit.
 """
@@ -24,10 +24,11 @@ def illumination_of(v):
     return v * (0.84 + 0.16 * v + 1.227 * v * v * (1 - v))
 
 
-def fitting_ratio(dark, bright):
+def fitting_ratio(dark, bright, scale, power):
+    """The ratio at which `dark` must come out as `bright`; see [ratio] in settings.toml."""
     a = np.log(np.clip(illumination_of(dark.max(2)).mean(), 1e-4, 0.999))
     b = np.log(np.clip(illumination_of(bright.max(2)).mean(), 1e-4, 0.98))
-    return float(np.clip(a / b, 1.0, HIGHEST_FIT))
+    return float(np.clip(4 * (a / b / scale) ** power, 1.0, HIGHEST_FIT))
 
 
 def look(image):
@@ -52,16 +53,18 @@ def smoothed_gain(dark, bright):
     """Bright over dark per channel, from averages over 16 × 16 pixels."""
     height, width = dark.shape[:2]
     size = (max(width // 16, 1), max(height // 16, 1))
-    a, b = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) + 0.5 / 255 for x in (dark, bright))
+    a, b = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) + 0.1 / 255 for x in (dark, bright))
     return np.clip(cv2.resize(b / a, (width, height), interpolation=cv2.INTER_LINEAR), 0.2, 60.0)
 
 
 def target_at(dark, bright, fit, ratio):
-    """The picture of a pair at a ratio other than the fitting one; what is bright in the dark picture stays."""
-    s = (1 - 1 / ratio) / (1 - 1 / fit)
-    target = np.clip(bright * smoothed_gain(dark, bright) ** (s - 1), 0, 1)
-    lamp = np.clip((dark.max(2, keepdims=True) - 0.55) / 0.25, 0, 1)
-    return target + lamp * (np.maximum(target, dark) - target)
+    """The picture of a pair at a ratio; what is bright in the dark picture stays as it is."""
+    target = bright
+    if ratio != fit:
+        s = (1 - 1 / ratio) / (1 - 1 / fit)
+        target = np.clip(bright * smoothed_gain(dark, bright) ** (s - 1), 0, 1)
+    lamp = np.clip((dark.max(2, keepdims=True) - 0.6) / 0.2, 0, 1)
+    return target + lamp * (dark - target)
 
 
 def relit(image, ratio):
@@ -87,12 +90,15 @@ class Samples:
         self.kinds, shares = list(mix), np.array(list(mix.values()))
         self.shares = shares / shares.sum()
         self.rng = np.random.default_rng(seed)
-        self.pairs = {name: [(low, high, fitting_ratio(self._small(low), self._small(high)),
+        self.pairs = {name: [(low, high, self._fit(self._small(low), self._small(high)),
                               look(low.astype(np.float32) / 255))
                              for low, high, _ in stored[name]] for name in ("lol", "sice")}
         self.pairs = {name: [p for p in pairs if p[2] > LOWEST_FIT] for name, pairs in self.pairs.items()}
         self.clean, self.held = stored["clean"], stored["held"]
         self.clean_small = [self._small(image) for image in self.clean]
+
+    def _fit(self, dark, bright):
+        return fitting_ratio(dark, bright, self.ratio["fit_scale"], self.ratio["fit_power"])
 
     @staticmethod
     def _small(image):
@@ -119,7 +125,7 @@ class Samples:
         dark, bright = flip(self.rng, *self._crop(patch, low, high))
         dark, bright = dark.astype(np.float32) / 255, bright.astype(np.float32) / 255
         ratio = self._ratio(fit)
-        return dark, ratio, bright if ratio == fit else target_at(dark, bright, fit, ratio), seen
+        return dark, ratio, target_at(dark, bright, fit, ratio), seen
 
     def _clean_patch(self, patch):
         index = self.rng.integers(len(self.clean))
@@ -138,12 +144,12 @@ class Samples:
         if grey:
             camera.balance[:] = 1
         dark_small = camera.without_noise(small)
-        fit = max(fitting_ratio(dark_small, small), LOWEST_FIT)
+        fit = max(self._fit(dark_small, small), LOWEST_FIT)
         dark, truth = camera.pair(clean, self.rng)
         if grey:
             dark, truth = (np.repeat(x[..., 1:2], 3, 2) for x in (dark, truth))
         ratio, seen = self._ratio(fit), look(dark_small if self.rng.random() < 0.85 else dark)
-        return dark, ratio, truth if ratio == fit else target_at(dark, truth, fit, ratio), seen
+        return dark, ratio, target_at(dark, truth, fit, ratio), seen
 
     def _daylight(self, patch):
         clean, small = self._clean_patch(patch)

@@ -58,7 +58,7 @@ def lite_loss(model, batch, weights, _step, _settings):
     for t in range(model.rounds):
         last = t == model.rounds - 1
         weight, l = 1.0 if last else weights["rounds"], found[f"l{t}"]
-        total = total + weight * losses.picture(found[f"r{t}"] * curve(l, ratio), target, weights, structure=last)
+        total = total + weight * losses.picture(found[f"r{t}"] * curve(l, ratio), target, dark, weights, structure=last)
         total = total + weight * weights["smooth"] * losses.smoothness(l, dark)
     return total
 
@@ -93,7 +93,7 @@ def full_loss(model, batch, weights, step, settings):
             p = update_p(dark, q, r, model.gamma + t * model.gamma_step)
             q = update_q(dark, p, l, model.lam + t * model.lam_step)
         r, l = model.restoration(p, q, means[t]), model.illumination(q)
-    total = losses.picture(r * curve(l, ratio), target, weights)
+    total = losses.picture(r * curve(l, ratio), target, dark, weights)
     total = total + weights["smooth"] * losses.smoothness(l, dark) + 0.1 * F.relu(l - 1).mean()
     # Decomposition: P·Q = I, and Q near the largest channel.
     v = F.avg_pool2d(dark.amax(1, keepdim=True), 5, stride=1, padding=2, count_include_pad=False)
