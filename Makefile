@@ -7,7 +7,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 PLUGINS := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/gstreamer-1.0/plugins
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help deps build demo test check test-rust test-pipelines bench install uninstall clean
+.PHONY: help deps build demo test check test-rust test-pipelines bench picture install uninstall clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -47,6 +47,10 @@ bench: build ## How fast the network runs here
 	$(RELEASE)/uretinex bench --model lite
 	$(RELEASE)/uretinex bench --model full --frames 5
 	$(RELEASE)/uretinex bench --backend identity --size 1920x1080 --frames 100
+
+picture: demo ## Make the README's picture, docs/before-after.jpg, from the demonstration
+	gst-launch-1.0 -q filesrc location=demo/before-after.png ! pngdec ! videoconvert ! jpegenc quality=88 \
+		! filesink location=docs/before-after.jpg
 
 install: build ## Put the plugin where GStreamer looks for this user's
 	install -D -m 644 $(RELEASE)/libgsturetinex.so "$(PLUGINS)/libgsturetinex.so"

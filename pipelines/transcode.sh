@@ -19,12 +19,12 @@ launch() {
     gst-launch-1.0 -e "$@"
 }
 # shellcheck disable=SC2086 # $ENHANCE is several words.
-set -- d. ! queue ! video/x-raw ! progressreport name=progress update-freq=2 \
+set -- d. ! video/x-raw ! queue ! progressreport name=progress update-freq=2 \
     ! $ENHANCE "$@" ! videoconvert ! x264enc ! mux. \
     mp4mux name=mux ! filesink location="$out.part"
 if has audio "$in"; then
     # The queue holds the audio while x264 looks ahead.
-    set -- "$@" d. ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample \
+    set -- "$@" d. ! audio/x-raw ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample \
         ! avenc_aac ! mux.
 fi
 trap 'rm -f "$out.part"' EXIT
