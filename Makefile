@@ -54,7 +54,7 @@ picture: demo ## Make the README's picture, docs/before-after.jpg, from the demo
 
 install: build ## Put the plugin where GStreamer looks for this user's
 	install -D -m 644 $(RELEASE)/libgsturetinex.so "$(PLUGINS)/libgsturetinex.so"
-	gst-inspect-1.0 --exists uretinexenhance
+	gst-inspect-1.0 --exists --atleast-version=0.0 uretinexenhance
 	@echo "uretinexenhance is installed in $(PLUGINS)"
 
 uninstall: ## Undo make install

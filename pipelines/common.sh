@@ -14,10 +14,10 @@ die() {
     exit 1
 }
 
-# Elements that a script cannot do without.
+# Elements that a script cannot do without. Unless told otherwise, gst-inspect asks for its own version.
 need() {
     for element in uretinexenhance "$@"; do
-        gst-inspect-1.0 --exists "$element" || die "GStreamer does not know $element: make build builds" \
+        gst-inspect-1.0 --exists --atleast-version=0.0 "$element" || die "GStreamer does not know $element: make build builds" \
             "uretinexenhance, make deps installs the packages of the others"
     done
 }

@@ -16,7 +16,7 @@ width=160 height=96 frames=12
 cd "$work" || exit 1
 
 # Presentation times of a clip's frames.
-times() {
+stamps() {
     gst-launch-1.0 -v filesrc location="$1" ! decodebin ! video/x-raw ! identity silent=false ! fakesink 2>&1 |
         sed -n 's/.*chain .*pts: \([0-9:.]*\).*/\1/p'
 }
@@ -34,10 +34,10 @@ brighter() {
 is() { [ "$1" = "$2" ] || { echo "expected '$2', found '$1'"; return 1; }; }
 
 case_night_clip() {
-    has video night.mp4 && has audio night.mp4 && is "$(times night.mp4 | wc -l)" $frames
+    has video night.mp4 && has audio night.mp4 && is "$(stamps night.mp4 | wc -l)" $frames
 }
 case_transcode() {
-    "$here/transcode.sh" night.mp4 bright.mp4 && times night.mp4 >a && times bright.mp4 >b && cmp a b &&
+    "$here/transcode.sh" night.mp4 bright.mp4 && stamps night.mp4 >a && stamps bright.mp4 >b && cmp a b &&
         is "$(wc -l <b)" $frames && has audio bright.mp4 && brighter night.mp4 bright.mp4
 }
 case_transcode_keeps_audio_length() {
@@ -52,7 +52,7 @@ case_transcode_keeps_audio_length() {
 }
 case_transcode_without_audio() {
     gst-launch-1.0 -q filesrc location=night.mp4 ! qtdemux ! h264parse ! mp4mux ! filesink location=silent.mp4 &&
-        "$here/transcode.sh" silent.mp4 silent-bright.mp4 && is "$(times silent-bright.mp4 | wc -l)" $frames &&
+        "$here/transcode.sh" silent.mp4 silent-bright.mp4 && is "$(stamps silent-bright.mp4 | wc -l)" $frames &&
         ! has audio silent-bright.mp4
 }
 case_transcode_takes_properties() {
@@ -66,7 +66,7 @@ case_transcode_bad_input() {
     done
 }
 case_before_after() {
-    WIDTH=$width HEIGHT=$height "$here/before-after.sh" night.mp4 both.mp4 && is "$(times both.mp4 | wc -l)" $frames &&
+    WIDTH=$width HEIGHT=$height "$here/before-after.sh" night.mp4 both.mp4 && is "$(stamps both.mp4 | wc -l)" $frames &&
         gst-discoverer-1.0 -v both.mp4 | grep -q "Width: $((2 * width))"
 }
 case_webcam_falls_back_to_a_test_source() {
