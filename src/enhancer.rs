@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Colorimetry, Frame, FrameMut, FrameSpec, MIN_SIDE, PixelFormat, Plane, PlaneMut};
 use crate::identity::IdentityBackend;
 use crate::pack::{Manifest, Pack, Precision};
+use crate::probe::probe;
 use crate::unfold::{Parameters, Report, unfold};
 
 /// The least and the greatest `ratio`.
@@ -203,8 +204,12 @@ impl Enhancer {
 }
 
 fn tensorrt_unavailable() -> Error {
+    let machine = match probe().tensorrt_lacks() {
+        Some(lack) => format!("on this machine: {lack}"),
+        None => format!("this machine has all it would need ({})", probe().tensorrt.library),
+    };
     Error::new(
         ErrorKind::BackendUnavailable,
-        "the tensorrt backend is not part of this version: use backend=auto or backend=cpu",
+        format!("the tensorrt backend is not part of this version: use backend=auto or backend=cpu; {machine}"),
     )
 }

@@ -33,6 +33,7 @@ mod goldens;
 mod identity;
 mod pack;
 mod pool;
+mod probe;
 mod simd;
 mod stats;
 mod unfold;
@@ -45,6 +46,7 @@ pub use frame::{
     PlaneMut, Range,
 };
 pub use pack::{Manifest, Pack, Precision, Schedule, Subnetwork};
+pub use probe::{Driver, Gpu, Probe, SharedLibrary, TensorRt, probe, search_path};
 pub use simd::Level;
 pub use stats::{Percentiles, Statistics, WINDOW};
 pub use unfold::{Parameters, Report, Stage};

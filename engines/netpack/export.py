@@ -2,6 +2,7 @@
 import numpy as np
 
 from .graph import Graph
+from .lite import DARKEST, FLOOR, LEVELS, UNSHUFFLE
 
 
 def _parameters(conv):
@@ -46,7 +47,67 @@ def _full_adjustment(net, g):
     g.output(g.relu(g.conv(x, *_parameters(net.last))), "l_adjusted", 1)
 
 
+def _largest(g, a, b):
+    """max(a, b) without an operator of its own."""
+    return g.add(a, g.relu(g.sub(b, a)))
+
+
+def _lite_decomposition(net, g):
+    image = g.input("image", 3)
+    red, green, blue = g.split(image, 1, 1, 1)
+    v = g.space_to_depth(_largest(g, _largest(g, red, green), blue), UNSHUFFLE)
+    seen = g.relu(g.conv(v, np.full((16, 16, 1, 1), 1 / 16), -np.array(LEVELS)))
+    weight, bias = _parameters(net.frame1)
+    seen = g.relu(g.conv(g.mean(g.wide(seen)), weight * 10, bias))
+    first, second = g.split(g.narrow(g.conv(seen, *_parameters(net.frame2))), 16, 16)
+    x = g.relu(g.add(g.conv(v, *_parameters(net.conv1)), first))
+    x = g.add(g.conv(x, *_parameters(net.conv2)), second)
+    q = g.sigmoid(g.depth_to_space(x, UNSHUFFLE))
+    q = g.add(g.mul(q, g.constant(1 - FLOOR, q)), g.constant(FLOOR, q))
+    p = g.narrow(g.div(g.wide(image), g.wide(q)))
+    g.output(p, "p", 3)
+    g.output(q, "q", 1)
+
+
+def _lite_restoration(net, g):
+    p, q = g.input("p", 3), g.input("q", 1)
+    red, green, blue = (g.space_to_depth(c, UNSHUFFLE) for c in g.split(p, 1, 1, 1))
+    x = g.relu(g.conv(g.concat(red, green, blue, g.space_to_depth(q, UNSHUFFLE)), *_parameters(net.first)))
+    y = g.relu(g.conv(g.space_to_depth(x, 2), *_parameters(net.down)))
+    for conv in net.deep:
+        y = g.relu(g.conv(y, *_parameters(conv)))
+    x = g.add(x, g.depth_to_space(g.conv(y, *_parameters(net.up)), 2))
+    for conv in net.join:
+        x = g.relu(g.conv(x, *_parameters(conv)))
+    green_out = g.add(green, g.conv(x, *_parameters(net.luma)))
+    c = g.concat(g.sub(red, green), g.sub(blue, green))
+    e = g.leaky(g.conv(g.space_to_depth(c, 2), *_parameters(net.chroma_down)))
+    e = g.mul(e, g.sigmoid(g.conv(y, *_parameters(net.gate_deep))))
+    e = g.leaky(g.conv(e, *_parameters(net.chroma)))
+    c = g.mul(c, g.relu(g.conv(x, *_parameters(net.gate))))
+    c = g.add(c, g.depth_to_space(g.conv(e, *_parameters(net.chroma_up)), 2))
+    red_out, blue_out = (g.add(green_out, d) for d in g.split(c, 16, 16))
+    g.output(g.depth_to_space(g.concat(red_out, green_out, blue_out), UNSHUFFLE), "r", 3)
+
+
+def _lite_illumination(net, g):
+    q = g.input("q", 1)
+    x = g.space_to_depth(q, UNSHUFFLE)
+    y = g.relu(g.conv(g.space_to_depth(x, 2), *_parameters(net.down)))
+    y = g.relu(g.conv(y, *_parameters(net.deep)))
+    x = g.relu(g.add(x, g.depth_to_space(g.conv(y, *_parameters(net.up)), 2)))
+    x = g.depth_to_space(g.conv(x, *_parameters(net.last)), UNSHUFFLE)
+    g.output(g.clip(g.add(q, x), DARKEST, 1.0), "l", 1)
+
+
+def _lite_adjustment(net, g):
+    l, ratio = g.input("l", 1), g.input("ratio", 1, spatial=False)
+    g.output(g.narrow(g.exp(g.div(g.log(g.wide(l)), g.wide(ratio)))), "l_adjusted", 1)
+
+
 BUILDERS = {
+    "Lite": {"decomposition": _lite_decomposition, "restoration": _lite_restoration,
+             "illumination": _lite_illumination, "adjustment": _lite_adjustment},
     "Full": {"decomposition": _full_decomposition, "restoration": _full_restoration,
              "illumination": _full_illumination, "adjustment": _full_adjustment},
 }

@@ -23,6 +23,12 @@ def _conv(inputs, outputs, k):
     return nn.Conv2d(inputs, outputs, k, padding=k // 2)
 
 
+def _precise(conv, x):
+    """A layer whose result leaves the subnetwork: in FP32 even under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return conv(x.float())
+
+
 class Decomposition(nn.Module):
     """Image -> P (3 channels), Q (1 channel)."""
 
@@ -35,7 +41,7 @@ class Decomposition(nn.Module):
         x = image
         for conv in (self.conv1, self.conv2, self.conv3):
             x = F.leaky_relu(conv(x), 0.2)
-        x = F.relu(self.conv4(x))
+        x = F.relu(_precise(self.conv4, x))
         return x[:, :3], x[:, 3:]
 
 
@@ -50,13 +56,18 @@ class Restoration(nn.Module):
         self.body = nn.ModuleList(_conv(64, 64, 3) for _ in range(5))
         self.last = _conv(64, 3, 3)
 
-    def forward(self, p, q):
-        x = torch.cat([F.relu(self.conv_p(p)), F.relu(self.conv_q(q))], 1)
-        scale = torch.sigmoid(self.excite(F.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+    def features(self, p, q):
+        return torch.cat([F.relu(self.conv_p(p)), F.relu(self.conv_q(q))], 1)
+
+    def forward(self, p, q, mean=None):
+        """`mean` [n, 64, 1, 1] stands in for the mean of the features over the frame: a patch is not a frame."""
+        x = self.features(p, q)
+        mean = x.mean((2, 3), keepdim=True) if mean is None else mean
+        scale = torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
         x = x * scale
         for conv in self.body:
             x = F.relu(conv(x))
-        return p + self.last(x)
+        return p + _precise(self.last, x)
 
 
 class Illumination(nn.Module):
@@ -71,7 +82,7 @@ class Illumination(nn.Module):
         x = q
         for conv in self.body:
             x = F.leaky_relu(conv(x), 0.2)
-        return F.relu(self.last(x))
+        return F.relu(_precise(self.last, x))
 
 
 class Adjustment(nn.Module):
@@ -86,7 +97,7 @@ class Adjustment(nn.Module):
         x = torch.cat([l, ratio.expand_as(l)], 1)
         for conv in self.body:
             x = F.leaky_relu(conv(x), 0.2)
-        return F.relu(self.last(x))
+        return F.relu(_precise(self.last, x))
 
 
 class Unfolding(nn.Module):
@@ -98,17 +109,15 @@ class Unfolding(nn.Module):
 
     rounds, gamma, gamma_step, lam, lam_step, multiple = 3, 0.1, 0.05, 0.5, 0.05, 1
 
-    def __init__(self):
-        super().__init__()
-        self.decomposition, self.restoration = Decomposition(), Restoration()
-        self.illumination, self.adjustment = Illumination(), Adjustment()
+    def stages(self, image, ratio=None, rounds=None, **known):
+        """Every stage by name: p0, q0, r0, l0, p1, …; l_adjusted and output where a ratio is given.
 
-    def stages(self, image, ratio=None, rounds=None):
-        """Every stage by name: p0, q0, r0, l0, p1, …; l_adjusted and output where a ratio is given."""
+        `known` goes to the decomposition: what training knows of the frame that a patch was cut from.
+        """
         found = {}
         for t in range(rounds or self.rounds):
             if t == 0:
-                p, q = self.decomposition(image)
+                p, q = self.decomposition(image, **known)
             else:
                 p = update_p(image, q, r, self.gamma + t * self.gamma_step)
                 q = update_q(image, p, l, self.lam + t * self.lam_step)
@@ -125,3 +134,8 @@ class Unfolding(nn.Module):
 
 class Full(Unfolding):
     """The network of the paper; 340 105 parameters, 0.87 million MAC per pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.decomposition, self.restoration = Decomposition(), Restoration()
+        self.illumination, self.adjustment = Illumination(), Adjustment()

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::guided::Guide;
 use super::store::{Rows, Store};
-use super::unpack::Unpack;
+use super::unpack::{LINES, Lines, Unpack};
 use super::{BLOCK, Block, Planes, Rgb, luma_mean, luma_sum};
 use crate::disjoint::Disjoint;
 use crate::frame::{ColourModel, Frame, FrameMut, FrameSpec};
@@ -30,6 +30,12 @@ struct Task<'a> {
     strength: f32,
     rows: Rows<'a>,
     spec: FrameSpec,
+}
+
+/// What a strip needs besides its result.
+struct Scratch {
+    input: Rgb,
+    lines: Lines,
 }
 
 /// Writes `output`, which is of `input`'s format and size; returns its mean luma.
@@ -75,11 +81,15 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
     let weights = task.spec.colorimetry.matrix.weights();
     let mut sum = 0;
     let mut rgb: Rgb = [[0.0; BLOCK + 4]; 3];
+    let mut scratch = Scratch {
+        input: rgb,
+        lines: LINES,
+    };
     if store.layout.model != ColourModel::Yuv {
         for y in from..to {
             for x in (0..width).step_by(BLOCK) {
                 let n = BLOCK.min(width - x);
-                task.pixels(y, x, n, &mut rgb);
+                task.pixels(y, x, n, &mut scratch, &mut rgb);
                 let rgb = [&rgb[0][..n], &rgb[1][..n], &rgb[2][..n]];
                 sum += luma_sum(rgb[0], rgb[1], rgb[2], weights);
                 // SAFETY: each task writes its own rows.
@@ -88,9 +98,10 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
         }
         return sum;
     }
-    let group = if store.halves_rows() { 2 } else { 1 };
+    let halves = store.halves_rows();
+    let height = if halves { 2 } else { 1 };
     let last = task.spec.height - 1;
-    for top in (from..to).step_by(group) {
+    for top in (from..to).step_by(height) {
         for x in (0..width).step_by(BLOCK) {
             let n = BLOCK.min(width - x);
             // Two more pixels on the left keep blocks even; past the edge a neighbour is the edge pixel.
@@ -98,31 +109,30 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
             let total = lead + (n + 2).min(width - x);
             let (mut u, mut v): (Block, Block) = ([0.0; BLOCK + 4], [0.0; BLOCK + 4]);
             let shift = 2 - lead;
-            let mut take = |y: usize, weight: f32, own: bool, sum: &mut u64| {
-                task.pixels(y, x - lead, total, &mut rgb);
+            // The rows that a chroma row is made of: row, weight, and whether its luma is written here.
+            let (above, below) = (top.saturating_sub(1), (top + 1).min(last));
+            let group = match (halves, store.cosited_y) {
+                (false, _) => [(top, 1.0, true), (top, 0.0, false), (top, 0.0, false)],
+                (true, false) => [(top, 0.5, true), (below, 0.5, below != top), (top, 0.0, false)],
+                (true, true) => [(above, 0.25, false), (top, 0.5, true), (below, 0.25, below != top)],
+            };
+            for (y, weight, own) in group {
+                if weight == 0.0 {
+                    continue;
+                }
+                task.pixels(y, x - lead, total, &mut scratch, &mut rgb);
                 let all = [&rgb[0][..total], &rgb[1][..total], &rgb[2][..total]];
                 store.add_chroma(weight, all, &mut u[shift..shift + total], &mut v[shift..shift + total]);
                 if own {
-                    let inner = all.map(|c| &c[lead..lead + n]);
-                    *sum += luma_sum(inner[0], inner[1], inner[2], weights);
+                    let inner = [
+                        &all[0][lead..lead + n],
+                        &all[1][lead..lead + n],
+                        &all[2][lead..lead + n],
+                    ];
+                    sum += luma_sum(inner[0], inner[1], inner[2], weights);
                     // SAFETY: each task writes its own rows.
                     unsafe { store.write_luma(&task.rows, y, x, inner) };
                 }
-            };
-            if group == 1 {
-                take(top, 1.0, true, &mut sum);
-            } else {
-                let (above, below) = (top.saturating_sub(1), (top + 1).min(last));
-                let [wa, wt, wb] = if store.cosited_y {
-                    [0.25, 0.5, 0.25]
-                } else {
-                    [0.0, 0.5, 0.5]
-                };
-                if wa > 0.0 {
-                    take(above, wa, false, &mut sum);
-                }
-                take(top, wt, true, &mut sum);
-                take(below, wb, below != top, &mut sum);
             }
             for d in [&mut u, &mut v] {
                 let (left, right) = (d[shift], d[shift + total - 1]);
@@ -130,7 +140,7 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
                 d[shift + total..].fill(right);
             }
             // SAFETY: strips begin at even rows, so a chroma row belongs to one task.
-            unsafe { store.write_chroma(&task.rows, top / group, x, n, &u, &v) };
+            unsafe { store.write_chroma(&task.rows, top / height, x, n, &u, &v) };
         }
     }
     sum
@@ -139,11 +149,11 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
 impl Task<'_> {
     /// Pixels `x..x + n` of row `y` as they go out. `x` is even.
     #[inline(always)]
-    fn pixels(&self, y: usize, x: usize, n: usize, out: &mut Rgb) {
-        let mut input: Rgb = [[0.0; BLOCK + 4]; 3];
+    fn pixels(&self, y: usize, x: usize, n: usize, scratch: &mut Scratch, out: &mut Rgb) {
+        let Scratch { input, lines } = scratch;
         let guided = matches!(self.relit, Relit::Guided(_));
         if guided || self.strength < 1.0 {
-            self.unpack.read(self.input, y, x, n, &mut input);
+            self.unpack.read(self.input, y, x, n, lines, input);
         }
         match &self.relit {
             Relit::Native(r, Some(l)) => {
@@ -161,10 +171,10 @@ impl Task<'_> {
                     }
                 }
             }
-            Relit::Guided(guide) => guide.apply(y, x, n, &input, out),
+            Relit::Guided(guide) => guide.apply(y, x, n, input, out),
         }
         if self.strength < 1.0 {
-            for (out, input) in out.iter_mut().zip(&input) {
+            for (out, input) in out.iter_mut().zip(input.iter()) {
                 for (out, i) in out[..n].iter_mut().zip(&input[..n]) {
                     *out = i + self.strength * (*out - i);
                 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::reduce::Reduce;
-use super::unpack::Unpack;
+use super::unpack::{LINES, Unpack};
 use super::{BLOCK, Planes, Rgb, luma_mean, luma_sum};
 use crate::backend::Geometry;
 use crate::disjoint::Disjoint;
@@ -65,6 +65,7 @@ per_level! {
 fn strip_rows(task: &Task<'_>, from: usize, to: usize, out: &Disjoint<'_, f32>) -> u64 {
     let width = task.working.0;
     let mut rgb: Rgb = [[0.0; BLOCK + 4]; 3];
+    let mut lines = LINES;
     let mut sum = 0;
     for y in from..to {
         let start = y * task.padded_width;
@@ -78,7 +79,7 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize, out: &Disjoint<'_, f32>) 
             let n = match &task.reduce {
                 None => {
                     let n = BLOCK.min(width - x);
-                    task.unpack.read(task.frame, y, x, n, &mut rgb);
+                    task.unpack.read(task.frame, y, x, n, &mut lines, &mut rgb);
                     n
                 }
                 Some(reduce) => reduce.read(&task.unpack, task.frame, y, x, &mut rgb),

@@ -31,21 +31,18 @@ const LUMA_ONE: f32 = 65536.0;
 /// Sum of `kr·r + kg·g + kb·b` over a row, in units of 1 / [`LUMA_ONE`].
 #[inline(always)]
 fn luma_sum(r: &[f32], g: &[f32], b: &[f32], (kr, kb): (f32, f32)) -> u64 {
-    const LANES: usize = 16;
     let kg = 1.0 - kr - kb;
-    let n = r.len().min(g.len()).min(b.len());
-    let whole = n - n % LANES;
-    let mut lanes = [0f32; LANES];
-    for i in (0..whole).step_by(LANES) {
-        let (r, g, b) = (&r[i..i + LANES], &g[i..i + LANES], &b[i..i + LANES]);
-        for j in 0..LANES {
+    let (r, r_rest) = r.as_chunks::<16>();
+    let (g, g_rest) = g.as_chunks::<16>();
+    let (b, b_rest) = b.as_chunks::<16>();
+    let mut lanes = [0f32; 16];
+    for ((r, g), b) in r.iter().zip(g).zip(b) {
+        for j in 0..16 {
             lanes[j] += kr * r[j] + kg * g[j] + kb * b[j];
         }
     }
-    let mut sum: f32 = lanes.iter().sum();
-    for i in whole..n {
-        sum += kr * r[i] + kg * g[i] + kb * b[i];
-    }
+    let rest = r_rest.iter().zip(g_rest).zip(b_rest);
+    let sum = lanes.iter().sum::<f32>() + rest.map(|((r, g), b)| kr * r + kg * g + kb * b).sum::<f32>();
     // NaN counts as 0.
     (sum.max(0.0) * LUMA_ONE) as u64
 }

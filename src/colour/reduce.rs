@@ -1,6 +1,6 @@
 //! A reduced copy of the frame by area averaging: each working pixel is the mean of the pixels that it covers.
 
-use super::unpack::Unpack;
+use super::unpack::{LINES, Unpack};
 use super::{BLOCK, Rgb};
 use crate::backend::Geometry;
 use crate::frame::Frame;
@@ -97,10 +97,11 @@ impl Reduce {
         let span = self.across.cover(x + n - 1).last + 1 - start;
         let mut sum: Rgb = [[0.0; BLOCK + 4]; 3];
         let mut row: Rgb = [[0.0; BLOCK + 4]; 3];
+        let mut lines = LINES;
         let rows = self.down.cover(y);
         for line in rows.first..=rows.last {
             let weight = rows.weight(line);
-            unpack.read(frame, line, start, span, &mut row);
+            unpack.read(frame, line, start, span, &mut lines, &mut row);
             for (sum, row) in sum.iter_mut().zip(&row) {
                 for (s, v) in sum[..span].iter_mut().zip(&row[..span]) {
                     *s += weight * v;

@@ -81,10 +81,9 @@ impl Store {
         if l.model == ColourModel::Gray {
             // SAFETY: the caller's word.
             let row = unsafe { rows.row(0, y) };
-            for (i, code) in row[x..x + n].iter_mut().enumerate() {
-                *code = self.luma_code(rgb, i) as u8;
-            }
-            return;
+            let mut codes = [0u16; BLOCK];
+            self.luma_codes(rgb, &mut codes[..n]);
+            return self.put(&l.colour[0], row, x, &codes[..n]);
         }
         let (black, span) = self.luma;
         for (codes, values) in codes.iter_mut().zip(rgb) {
@@ -112,18 +111,19 @@ impl Store {
         if let Some(c) = l.carried {
             order[c.offset] = 3;
             let source = &input.row(0, y)[x * step..(x + n) * step];
-            for (code, pixel) in codes[3].iter_mut().zip(source.chunks_exact(4)) {
+            for (code, pixel) in codes[3].iter_mut().zip(source.as_chunks::<4>().0) {
                 *code = pixel[c.offset];
             }
         }
         let [a, b, c, d] = order.map(|i| &codes[i][..n]);
+        let codes = a.iter().zip(b).zip(c).zip(d);
         if step == 3 {
-            for (i, pixel) in pixels.chunks_exact_mut(3).enumerate() {
-                pixel.copy_from_slice(&[a[i], b[i], c[i]]);
+            for (pixel, (((a, b), c), _)) in pixels.as_chunks_mut::<3>().0.iter_mut().zip(codes) {
+                *pixel = [*a, *b, *c];
             }
         } else {
-            for (i, pixel) in pixels.chunks_exact_mut(4).enumerate() {
-                pixel.copy_from_slice(&[a[i], b[i], c[i], d[i]]);
+            for (pixel, (((a, b), c), d)) in pixels.as_chunks_mut::<4>().0.iter_mut().zip(codes) {
+                *pixel = [*a, *b, *c, *d];
             }
         }
     }
@@ -140,9 +140,7 @@ impl Store {
         // SAFETY: the caller's word.
         let row = unsafe { rows.row(c.plane, y) };
         let mut codes = [0u16; BLOCK];
-        for (i, code) in codes[..n].iter_mut().enumerate() {
-            *code = self.luma_code(rgb, i);
-        }
+        self.luma_codes(rgb, &mut codes[..n]);
         self.put(c, row, x, &codes[..n]);
     }
 
@@ -152,8 +150,8 @@ impl Store {
         let (kr, kb) = self.weights;
         let kg = 1.0 - kr - kb;
         let (cu, cv) = (weight * self.chroma.0, weight * self.chroma.1);
-        for (i, (u, v)) in u.iter_mut().zip(v).enumerate() {
-            let (r, g, b) = (rgb[0][i], rgb[1][i], rgb[2][i]);
+        let pixels = rgb[0].iter().zip(rgb[1]).zip(rgb[2]);
+        for ((u, v), ((r, g), b)) in u.iter_mut().zip(v).zip(pixels) {
             let luma = kr * r + kg * g + kb * b;
             *u += cu * (b - luma);
             *v += cv * (r - luma);
@@ -170,15 +168,16 @@ impl Store {
     pub unsafe fn write_chroma(&self, rows: &Rows<'_>, j: usize, x: usize, n: usize, u: &[f32], v: &[f32]) {
         let mut codes = [[0u16; BLOCK]; 2];
         let count = n.div_ceil(2);
+        let [left, own, right] = if self.cosited_x {
+            [0.25, 0.5, 0.25]
+        } else {
+            [0.0, 0.5, 0.5]
+        };
         for (codes, d) in codes.iter_mut().zip([u, v]) {
-            let d = &d[..2 * count + 2];
-            for (k, code) in codes[..count].iter_mut().enumerate() {
-                let at = 2 * k + 2;
-                let mean = if self.cosited_x {
-                    0.25 * d[at - 1] + 0.5 * d[at] + 0.25 * d[at + 1]
-                } else {
-                    0.5 * (d[at] + d[at + 1])
-                };
+            // Neighbour and own difference, and the one after the own.
+            let (pairs, after) = (d[1..].as_chunks::<2>().0, d[3..].as_chunks::<2>().0);
+            for ((code, pair), after) in codes[..count].iter_mut().zip(pairs).zip(after) {
+                let mean = left * pair[0] + own * pair[1] + right * after[0];
                 *code = self.limit(round(self.middle + mean));
             }
         }
@@ -187,9 +186,9 @@ impl Store {
             // SAFETY: the caller's word.
             let row = unsafe { rows.row(cu.plane, j) };
             let [first, second] = if cu.offset == 0 { [0, 1] } else { [1, 0] };
-            let (first, second) = (&codes[first][..count], &codes[second][..count]);
-            for (i, pair) in row[x..x + 2 * count].chunks_exact_mut(2).enumerate() {
-                pair.copy_from_slice(&[first[i] as u8, second[i] as u8]);
+            let pairs = row[x..x + 2 * count].as_chunks_mut::<2>().0;
+            for ((pair, first), second) in pairs.iter_mut().zip(&codes[first]).zip(&codes[second]) {
+                *pair = [*first as u8, *second as u8];
             }
             return;
         }
@@ -201,10 +200,14 @@ impl Store {
     }
 
     #[inline(always)]
-    fn luma_code(&self, rgb: [&[f32]; 3], i: usize) -> u16 {
+    fn luma_codes(&self, rgb: [&[f32]; 3], codes: &mut [u16]) {
         let (kr, kb) = self.weights;
-        let luma = kr * rgb[0][i] + (1.0 - kr - kb) * rgb[1][i] + kb * rgb[2][i];
-        self.limit(round(self.luma.0 + self.luma.1 * luma))
+        let kg = 1.0 - kr - kb;
+        let (black, span) = self.luma;
+        let pixels = rgb[0].iter().zip(rgb[1]).zip(rgb[2]);
+        for (code, ((r, g), b)) in codes.iter_mut().zip(pixels) {
+            *code = self.limit(round(black + span * (kr * r + kg * g + kb * b)));
+        }
     }
 
     #[inline(always)]
@@ -229,6 +232,11 @@ impl Store {
             (false, step) => {
                 for (bytes, code) in row.chunks_mut(step).zip(codes) {
                     bytes[0] = *code as u8;
+                }
+            }
+            (true, 2) => {
+                for (bytes, code) in row.as_chunks_mut::<2>().0.iter_mut().zip(codes) {
+                    *bytes = (code << self.layout.shift).to_le_bytes();
                 }
             }
             (true, step) => {

@@ -11,6 +11,12 @@
 use super::{BLOCK, Block, Rgb};
 use crate::frame::{ColourModel, Component, Frame, Layout, subsampled};
 
+/// Two chroma rows of a block, kept by whoever reads many.
+pub(super) type Lines = [Block; 2];
+
+/// [`Lines`] to begin with.
+pub(super) const LINES: Lines = [[0.0; BLOCK + 4]; 2];
+
 /// What turns a frame's codes into R'G'B'.
 pub(super) struct Unpack {
     layout: &'static Layout,
@@ -48,7 +54,7 @@ impl Unpack {
 
     /// Pixels `x0..x0 + n` of row `y` to `out[_][..n]`, between 0 and 1. `x0` is even, `n` at most `BLOCK + 4`.
     #[inline(always)]
-    pub fn read(&self, frame: &Frame<'_>, y: usize, x0: usize, n: usize, out: &mut Rgb) {
+    pub fn read(&self, frame: &Frame<'_>, y: usize, x0: usize, n: usize, lines: &mut Lines, out: &mut Rgb) {
         let l = self.layout;
         let wide = l.depth > 8;
         let (black, scale) = self.luma;
@@ -73,8 +79,8 @@ impl Unpack {
             ColourModel::Yuv => {
                 let [r, g, b] = out;
                 load(frame.row(l.colour[0].plane, y), &l.colour[0], wide, x0, &mut g[..n]);
-                self.chroma(frame, y, &l.colour[1], x0, &mut b[..n]);
-                self.chroma(frame, y, &l.colour[2], x0, &mut r[..n]);
+                self.chroma(frame, y, &l.colour[1], x0, lines, &mut b[..n]);
+                self.chroma(frame, y, &l.colour[2], x0, lines, &mut r[..n]);
                 let [rv, gu, gv, bu] = self.chroma;
                 for ((r, g), b) in r[..n].iter_mut().zip(&mut g[..n]).zip(&mut b[..n]) {
                     let (luma, u, v) = ((*g - black) * scale, *b - self.middle, *r - self.middle);
@@ -88,9 +94,9 @@ impl Unpack {
 
     /// One chroma component at every pixel of a block.
     #[inline(always)]
-    fn chroma(&self, frame: &Frame<'_>, y: usize, c: &Component, x0: usize, out: &mut [f32]) {
-        let mut line: Block = [0.0; BLOCK + 4];
-        self.chroma_line(frame, c, y >> c.sub_y, x0, out.len(), &mut line);
+    fn chroma(&self, frame: &Frame<'_>, y: usize, c: &Component, x0: usize, lines: &mut Lines, out: &mut [f32]) {
+        let [line, other] = lines;
+        self.chroma_line(frame, c, y >> c.sub_y, x0, out.len(), line);
         if c.sub_y > 0 {
             let (near, last) = (y / 2, subsampled(self.height, 1) - 1);
             let (far, weight) = match (self.cosited_y, y % 2) {
@@ -100,9 +106,9 @@ impl Unpack {
                 (false, _) => ((near + 1).min(last), 0.25),
             };
             if far != near {
-                let mut other: Block = [0.0; BLOCK + 4];
-                self.chroma_line(frame, c, far, x0, out.len(), &mut other);
-                for (a, b) in line.iter_mut().zip(&other) {
+                self.chroma_line(frame, c, far, x0, out.len(), other);
+                let count = out.len() / 2 + 3;
+                for (a, b) in line[..count].iter_mut().zip(&other[..count]) {
                     *a += weight * (*b - *a);
                 }
             }
@@ -117,11 +123,14 @@ impl Unpack {
         } else {
             [0.25, 0.75, 0.75, 0.25]
         };
-        for (k, pair) in out.chunks_mut(2).enumerate() {
-            pair[0] = e0 * line[k] + e1 * line[k + 1];
-            if let Some(odd) = pair.get_mut(1) {
-                *odd = o0 * line[k + 1] + o1 * line[k + 2];
-            }
+        let (pairs, odd) = out.as_chunks_mut::<2>();
+        let n = pairs.len();
+        let (before, own, next) = (&line[..n + 1], &line[1..n + 2], &line[2..n + 2]);
+        for (((pair, before), own), next) in pairs.iter_mut().zip(before).zip(own).zip(next) {
+            *pair = [e0 * before + e1 * own, o0 * own + o1 * next];
+        }
+        if let [last] = odd {
+            *last = e0 * before[n] + e1 * own[n];
         }
     }
 
@@ -162,16 +171,19 @@ fn load(row: &[u8], c: &Component, wide: bool, first: usize, out: &mut [f32]) {
 
 #[inline(always)]
 fn strided<const STEP: usize>(row: &[u8], out: &mut [f32]) {
-    let row = &row[..(out.len() - 1) * STEP + 1];
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = row[i * STEP] as f32;
+    let (whole, last) = out.split_at_mut(out.len() - 1);
+    for (out, sample) in whole.iter_mut().zip(row.as_chunks::<STEP>().0) {
+        *out = sample[0] as f32;
     }
+    last[0] = row[whole.len() * STEP] as f32;
 }
 
 #[inline(always)]
 fn strided_words<const STEP: usize>(row: &[u8], out: &mut [f32]) {
-    let row = &row[..(out.len() - 1) * STEP + 2];
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = u16::from_le_bytes([row[i * STEP], row[i * STEP + 1]]) as f32;
+    let (whole, last) = out.split_at_mut(out.len() - 1);
+    for (out, sample) in whole.iter_mut().zip(row.as_chunks::<STEP>().0) {
+        *out = u16::from_le_bytes([sample[0], sample[1]]) as f32;
     }
+    let at = whole.len() * STEP;
+    last[0] = u16::from_le_bytes([row[at], row[at + 1]]) as f32;
 }

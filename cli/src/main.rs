@@ -1,0 +1,64 @@
+//! `uretinex`: URetinex-Net on picture files, its speed, and what this machine offers for it.
+//!
+//! Exit status: 0 all went well, 1 something failed, 2 the command line is wrong.
+
+mod bench;
+mod doctor;
+mod enhance;
+mod options;
+mod picture;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "Makes dark pictures bright and clean with URetinex-Net",
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Image(enhance::Args),
+    Bench(bench::Args),
+    Doctor(doctor::Args),
+}
+
+/// Messages of the library, on standard error.
+struct Log;
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("uretinex")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            eprintln!("{}: {}", record.level().as_str().to_lowercase(), record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if log::set_logger(&Log).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+    let outcome = match &cli.command {
+        Command::Image(args) => enhance::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    };
+    outcome.unwrap_or_else(|message| {
+        eprintln!("error: {message}");
+        ExitCode::FAILURE
+    })
+}

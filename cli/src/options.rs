@@ -1,0 +1,86 @@
+//! The options that sub-commands share.
+
+use clap::ValueEnum;
+use uretinex::{BackendChoice, Options, Precision, RATIO_RANGE};
+
+/// How the network is run.
+#[derive(clap::Args)]
+pub struct NetworkArgs {
+    /// Where the work is done
+    #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
+    backend: BackendArg,
+    /// Number format of the networks' arithmetic
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Fp32)]
+    precision: PrecisionArg,
+    /// Threads for the work on the processor; 0 is one for every core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// At most this many pixels go through the networks, the result is brought back to full size; 0 is all of them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_pixels: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BackendArg {
+    /// The best that works on this machine
+    Auto,
+    /// The processor
+    Cpu,
+    /// An NVIDIA GPU through TensorRT
+    Tensorrt,
+    /// No network: colour conversion there and back, to measure what it costs
+    Identity,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionArg {
+    Fp32,
+    Fp16,
+}
+
+impl NetworkArgs {
+    /// The library's options for these arguments and a model.
+    pub fn options(&self, model: &str) -> Options {
+        Options {
+            model: model.into(),
+            backend: match self.backend {
+                BackendArg::Auto => BackendChoice::Auto,
+                BackendArg::Cpu => BackendChoice::Cpu,
+                BackendArg::Tensorrt => BackendChoice::TensorRt,
+                BackendArg::Identity => BackendChoice::Identity,
+            },
+            precision: match self.precision {
+                PrecisionArg::Fp32 => Precision::Fp32,
+                PrecisionArg::Fp16 => Precision::Fp16,
+            },
+            threads: self.threads,
+            max_pixels: self.max_pixels,
+            ..Options::default()
+        }
+    }
+}
+
+/// A ratio within the library's range.
+pub fn ratio(text: &str) -> Result<f32, String> {
+    within(text, *RATIO_RANGE.start(), *RATIO_RANGE.end())
+}
+
+/// A strength between 0 and 1.
+pub fn strength(text: &str) -> Result<f32, String> {
+    within(text, 0.0, 1.0)
+}
+
+fn within(text: &str, least: f32, greatest: f32) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if (least..=greatest).contains(&value) => Ok(value),
+        _ => Err(format!("has to be a number from {least} to {greatest}")),
+    }
+}
+
+/// A size such as `640x360`.
+pub fn size(text: &str) -> Result<(usize, usize), String> {
+    let side = |s: &str| s.parse().ok();
+    text.split_once(['x', 'X', '×'])
+        .and_then(|(w, h)| Some((side(w)?, side(h)?)))
+        .ok_or_else(|| "has to be WIDTHxHEIGHT, such as 640x360".into())
+}

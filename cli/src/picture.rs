@@ -1,0 +1,158 @@
+//! Picture files: PNG and JPEG in, 8-bit pixels through the network, PNG and JPEG out.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
+use uretinex::{Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, Parameters, PixelFormat, Plane, PlaneMut, Report};
+
+const JPEG_QUALITY: u8 = 95;
+
+/// A decoded picture: grey or RGB of 8 bits, with or without alpha, the right way up.
+pub struct Picture {
+    pixels: DynamicImage,
+    icc_profile: Option<Vec<u8>>,
+    /// What the file had that the picture has not, in words.
+    pub note: Option<&'static str>,
+}
+
+/// The format that a file name stands for.
+pub fn format_of(path: &Path) -> Option<ImageFormat> {
+    ImageFormat::from_path(path)
+        .ok()
+        .filter(|f| matches!(f, ImageFormat::Png | ImageFormat::Jpeg))
+}
+
+impl Picture {
+    /// Reads a PNG or JPEG file, whatever its name. The camera's EXIF orientation is applied; 16-bit samples are
+    /// rounded to 8 bits.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let reader = ImageReader::open(path)
+            .and_then(ImageReader::with_guessed_format)
+            .map_err(|e| named(&e))?;
+        let mut decoder = reader.into_decoder().map_err(|e| named(&e))?;
+        let orientation = decoder.orientation().map_err(|e| named(&e))?;
+        let icc_profile = decoder.icc_profile().map_err(|e| named(&e))?;
+        let mut pixels = DynamicImage::from_decoder(decoder).map_err(|e| named(&e))?;
+        pixels.apply_orientation(orientation);
+        let deep = pixels.color().bytes_per_pixel() > pixels.color().channel_count();
+        let pixels = match pixels.color() {
+            ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => pixels,
+            ColorType::L16 => pixels.into_luma8().into(),
+            ColorType::La16 => pixels.into_luma_alpha8().into(),
+            colour if colour.has_alpha() => pixels.into_rgba8().into(),
+            _ => pixels.into_rgb8().into(),
+        };
+        Ok(Self {
+            pixels,
+            icc_profile,
+            note: deep.then_some("16-bit samples were rounded to 8 bits"),
+        })
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> (u32, u32) {
+        (self.pixels.width(), self.pixels.height())
+    }
+
+    /// Whether there is an alpha channel.
+    pub fn has_alpha(&self) -> bool {
+        self.pixels.color().has_alpha()
+    }
+
+    /// Takes the pixels through the network; grey stays grey, alpha stays as it is.
+    pub fn enhance(&mut self, enhancer: &mut Enhancer, parameters: Parameters) -> uretinex::Result<Report> {
+        let (width, height) = (self.pixels.width() as usize, self.pixels.height() as usize);
+        let mut run = |format, step: usize, bytes: &mut [u8]| {
+            let spec = FrameSpec {
+                format,
+                width,
+                height,
+                colorimetry: Colorimetry::FULL,
+            };
+            let stride = width * step;
+            let dark = bytes.to_vec();
+            let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
+            let mut output = FrameMut::new(spec, [PlaneMut { data: bytes, stride }])?;
+            enhancer.process(&input, &mut output, parameters)
+        };
+        match &mut self.pixels {
+            DynamicImage::ImageLuma8(p) => run(PixelFormat::Gray8, 1, p),
+            DynamicImage::ImageRgb8(p) => run(PixelFormat::Rgb, 3, p),
+            DynamicImage::ImageRgba8(p) => run(PixelFormat::Rgba, 4, p),
+            DynamicImage::ImageLumaA8(p) => {
+                let mut grey = GrayImage::from_fn(p.width(), p.height(), |x, y| [p.get_pixel(x, y)[0]].into());
+                let report = run(PixelFormat::Gray8, 1, &mut grey)?;
+                for (pixel, bright) in p.pixels_mut().zip(grey.pixels()) {
+                    pixel[0] = bright[0];
+                }
+                Ok(report)
+            }
+            _ => unreachable!("`read` makes one of the four"),
+        }
+    }
+
+    /// Writes the picture in the format of the file name, with its ICC profile. The file appears whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), String> {
+        let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let mut part = Part::create(path).map_err(|e| named(&e))?;
+        let mut file = BufWriter::new(&part.file);
+        let (pixels, colour) = (self.pixels.as_bytes(), self.pixels.color());
+        let (width, height) = self.size();
+        // Both encoders take a profile; one that does not leaves the picture itself as it is.
+        let profile = self.icc_profile.clone();
+        let encoded = match format_of(path) {
+            Some(ImageFormat::Jpeg) => {
+                let mut encoder = JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY);
+                profile.map(|p| encoder.set_icc_profile(p).ok());
+                encoder.write_image(pixels, width, height, colour.into())
+            }
+            _ => {
+                let mut encoder = PngEncoder::new(&mut file);
+                profile.map(|p| encoder.set_icc_profile(p).ok());
+                encoder.write_image(pixels, width, height, colour.into())
+            }
+        };
+        encoded.map_err(|e| named(&e))?;
+        file.flush().map_err(|e| named(&e))?;
+        drop(file);
+        part.rename(path).map_err(|e| named(&e))
+    }
+}
+
+/// A file under another name until it is whole; gone if it never becomes so.
+struct Part {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl Part {
+    fn create(goal: &Path) -> std::io::Result<Self> {
+        let name = goal.file_name().unwrap_or_default().to_string_lossy();
+        let path = goal.with_file_name(format!(".{name}.{}.part", std::process::id()));
+        Ok(Self {
+            file: File::create(&path)?,
+            path: Some(path),
+        })
+    }
+
+    fn rename(&mut self, goal: &Path) -> std::io::Result<()> {
+        if let Some(path) = &self.path {
+            fs::rename(path, goal)?;
+            self.path = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
+    }
+}

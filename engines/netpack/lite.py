@@ -1,0 +1,138 @@
+"""`lite`: the same four subnetworks and unfolding at about a hundredth of the cost.
+
+All convolutions work on planes unshuffled by 4 or by 8, so sides are multiples of 8.
+
+Three properties hold by construction, whatever the weights are:
+* Grey in, grey out. Green is restored by a luma trunk; red - green and blue - green go through
+  convolutions without bias and are only multiplied by what the trunk says, so zero stays zero.
+* A higher ratio is never darker: L lies in 0..1 and L' = L^(1/ratio).
+* P·Q = I after the decomposition: Q is estimated, P is the division.
+"""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .networks import Unfolding
+
+UNSHUFFLE = 4
+FLOOR = 0.02        # smallest Q of the decomposition
+DARKEST = 4e-3      # smallest L
+
+
+def _conv(inputs, outputs, k=3, bias=True):
+    return nn.Conv2d(inputs, outputs, k, padding=k // 2, bias=bias)
+
+
+def unshuffle(x, block=UNSHUFFLE):
+    """SpaceToDepth in the order of ONNX: channel = (dy * block + dx) * channels + c."""
+    n, c, h, w = x.shape
+    x = x.view(n, c, h // block, block, w // block, block)
+    return x.permute(0, 3, 5, 1, 2, 4).reshape(n, c * block * block, h // block, w // block)
+
+
+def split_colours(p):
+    """P -> R, G, B, each unshuffled to 16 planes."""
+    return [unshuffle(p[:, c:c + 1]) for c in range(3)]
+
+
+# How much of the frame is how bright: means of ReLU(V - level) over the frame, V averaged over 4 × 4 pixels.
+LEVELS = (0.0, 0.01, 0.02, 0.03, 0.045, 0.065, 0.09, 0.12, 0.16, 0.21, 0.28, 0.36, 0.46, 0.58, 0.72, 0.86)
+
+
+def look(image):
+    """The means over the frame, [n, 16, 1, 1]; what the decomposition computes for itself."""
+    v = F.avg_pool2d(image.amax(1, keepdim=True), UNSHUFFLE)
+    levels = torch.tensor(LEVELS, device=image.device).view(1, -1, 1, 1)
+    return F.relu(v - levels).mean((2, 3), keepdim=True)
+
+
+class LiteDecomposition(nn.Module):
+    """Q from the largest colour channel and from how bright the whole frame is; P = I / Q."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = _conv(16, 16), _conv(16, 16)
+        self.frame1, self.frame2 = _conv(16, 32, 1), _conv(32, 32, 1)
+
+    def forward(self, image, seen=None):
+        red, green, blue = image[:, :1], image[:, 1:2], image[:, 2:]
+        largest = red + F.relu(green - red)
+        largest = largest + F.relu(blue - largest)
+        seen = look(image) if seen is None else seen
+        first, second = self.frame2(F.relu(self.frame1(seen * 10))).split(16, 1)
+        x = self.conv2(F.relu(self.conv1(unshuffle(largest)) + first)) + second
+        q = FLOOR + (1 - FLOOR) * torch.sigmoid(F.pixel_shuffle(x, UNSHUFFLE))
+        return image / q, q
+
+
+class LiteRestoration(nn.Module):
+    """A trunk on planes unshuffled by 4 with a wider, deeper stage by 8 in it."""
+
+    def __init__(self, width=32, deep=48, layers=2, chroma=32, joins=3):
+        super().__init__()
+        self.first = _conv(64, width)
+        self.down, self.up = _conv(4 * width, deep, 1), _conv(deep, 4 * width, 1)
+        self.deep = nn.ModuleList(_conv(deep, deep) for _ in range(layers))
+        self.join = nn.ModuleList(_conv(width, width) for _ in range(joins))
+        self.luma = _conv(width, 16)
+        self.chroma_down, self.chroma_up = _conv(128, chroma, 1, bias=False), _conv(chroma, 128, 1, bias=False)
+        self.chroma = _conv(chroma, chroma, bias=False)
+        self.gate_deep, self.gate = _conv(deep, chroma, 1), _conv(width, 32, 1)
+
+    def forward(self, p, q):
+        red, green, blue = split_colours(p)
+        x = F.relu(self.first(torch.cat([red, green, blue, unshuffle(q)], 1)))
+        y = F.relu(self.down(unshuffle(x, 2)))
+        for conv in self.deep:
+            y = F.relu(conv(y))
+        x = x + F.pixel_shuffle(self.up(y), 2)
+        for conv in self.join:
+            x = F.relu(conv(x))
+        green_out = green + self.luma(x)
+        c = torch.cat([red - green, blue - green], 1)
+        e = F.leaky_relu(self.chroma_down(unshuffle(c, 2)), 0.2) * torch.sigmoid(self.gate_deep(y))
+        e = F.leaky_relu(self.chroma(e), 0.2)
+        c = c * F.relu(self.gate(x)) + F.pixel_shuffle(self.chroma_up(e), 2)
+        planes = torch.cat([green_out + c[:, :16], green_out, green_out + c[:, 16:]], 1)
+        return F.pixel_shuffle(planes, UNSHUFFLE)
+
+
+class LiteIllumination(nn.Module):
+    """L = Q and a smooth correction, kept in 0..1."""
+
+    def __init__(self, deep=32):
+        super().__init__()
+        self.down, self.deep, self.up = _conv(64, deep, 1), _conv(deep, deep), _conv(deep, 64, 1)
+        self.last = _conv(16, 16)
+
+    def forward(self, q):
+        x = unshuffle(q)
+        y = F.relu(self.deep(F.relu(self.down(unshuffle(x, 2)))))
+        x = self.last(F.relu(x + F.pixel_shuffle(self.up(y), 2)))
+        return (q + F.pixel_shuffle(x, UNSHUFFLE)).clamp(DARKEST, 1.0)
+
+
+class LiteAdjustment(nn.Module):
+    """L' = L^(1/ratio): the identity at 1, strictly rising, and 1 stays 1."""
+
+    def forward(self, l, ratio):
+        return torch.exp(torch.log(l) / ratio)
+
+
+class Lite(Unfolding):
+    multiple = 2 * UNSHUFFLE
+
+    def __init__(self, rounds=2, width=32, deep=48, layers=2, chroma=32, joins=3, gamma=0.05, gamma_step=0.0,
+                 lam=0.5, lam_step=0.0):
+        super().__init__()
+        self.rounds, self.gamma, self.gamma_step, self.lam, self.lam_step = rounds, gamma, gamma_step, lam, lam_step
+        self.decomposition = LiteDecomposition()
+        self.restoration = LiteRestoration(width, deep, layers, chroma, joins)
+        self.illumination = LiteIllumination()
+        self.adjustment = LiteAdjustment()
+        with torch.no_grad():
+            self.illumination.last.weight.mul_(0.1)
+            self.illumination.last.bias.zero_()
+            self.restoration.luma.weight.mul_(0.1)
+            self.restoration.chroma_up.weight.mul_(0.1)
+            self.restoration.gate.bias.fill_(1.0)

@@ -1,0 +1,74 @@
+"""Clean photographs made dark: exposure, white balance, tone curve, lamps, sensor noise, compression.
+
+Images are float32 [h, w, 3] in 0..1, display-referred unless a name says `linear`.
+"""
+import cv2
+import numpy as np
+
+
+def add_lamps(linear, rng):
+    """Clipping lamps with a short glow, added to the light itself; returns the added light."""
+    height, width = linear.shape[:2]
+    light = np.zeros((height, width, 1), np.float32)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    for _ in range(rng.integers(1, 4)):
+        radius = rng.uniform(1.5, 10.0)
+        stretch = rng.uniform(0.6, 1.6)
+        distance = np.hypot((x - rng.uniform(0, width)) * stretch, y - rng.uniform(0, height)) / radius
+        light[..., 0] += 1.5 / (1 + np.exp(np.minimum((distance - 1) * rng.uniform(4, 12), 30)))
+        light[..., 0] += rng.uniform(0.0, 0.05) * np.exp(-distance / rng.uniform(1.5, 4.0))
+    tint = 1 - rng.uniform(0, 0.35, 3).astype(np.float32) * rng.integers(0, 2)
+    return light * tint
+
+
+def sensor_noise(linear, rng):
+    """Poisson-Gaussian noise, partly correlated between neighbours as demosaicing leaves it."""
+    shot, read = 10 ** rng.uniform(-4.6, -3.0), 10 ** rng.uniform(-8.5, -6.3)
+    noise = rng.standard_normal(linear.shape).astype(np.float32)
+    blurred = cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.5, 1.3))
+    blurred /= blurred.std() + 1e-6
+    mix = rng.uniform(0, 1)
+    noise = mix * blurred + (1 - mix) * noise
+    noise /= noise.std() + 1e-6
+    return linear + noise * np.sqrt(shot * np.maximum(linear, 0) + read)
+
+
+def compress(image, rng):
+    quality = int(rng.integers(45, 96))
+    stored = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+class Darkening:
+    """One random camera and exposure; applied alike to a patch and to a thumbnail."""
+
+    def __init__(self, rng):
+        self.gamma = rng.uniform(2.0, 2.5)
+        self.exposure = 2.0 ** -rng.uniform(1.5, 7.0)
+        self.balance = (1 + rng.normal(0, 0.05, 3)).clip(0.85, 1.15).astype(np.float32)
+        self.tone = rng.uniform(0.9, 1.15)
+
+    def linear(self, clean):
+        return clean ** self.gamma
+
+    def display(self, linear):
+        return np.clip(linear, 0, 1) ** (self.tone / self.gamma)
+
+    def without_noise(self, clean):
+        return self.display(self.linear(clean) * self.exposure * self.balance)
+
+    def pair(self, clean, rng):
+        """-> dark 8-bit frame as a camera would store it, and the bright truth with the same lamps."""
+        linear = self.linear(clean)
+        dark = linear * self.exposure * self.balance
+        truth = clean
+        if rng.random() < 0.35:
+            light = add_lamps(dark, rng)
+            dark = dark + light
+            truth = np.clip(linear + light, 0, 1) ** (1 / self.gamma)
+        if rng.random() < 0.9:
+            dark = sensor_noise(dark, rng)
+        stored = np.rint(self.display(dark) * 255).astype(np.uint8)
+        if rng.random() < 0.5:
+            stored = compress(stored, rng)
+        return stored.astype(np.float32) / 255, truth

@@ -1,0 +1,49 @@
+"""What a picture is judged by. Images are [n, 3, h, w] in 0..1."""
+import torch
+from torch.nn import functional as F
+
+
+def ssim(a, b, window=7, stride=2):
+    """Mean structural similarity per image, uniform window as scikit-image has it, every second window."""
+    def mean(x):
+        return F.avg_pool2d(F.avg_pool2d(x, (window, 1), stride=(stride, 1)), (1, window), stride=(1, stride))
+    c1, c2 = 0.01 ** 2, 0.03 ** 2
+    n = window * window
+    ma, mb = mean(a), mean(b)
+    va, vb = (mean(a * a) - ma * ma) * n / (n - 1), (mean(b * b) - mb * mb) * n / (n - 1)
+    cov = (mean(a * b) - ma * mb) * n / (n - 1)
+    value = ((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
+    return value.mean((1, 2, 3))
+
+
+def colour_differences(x):
+    """Red and blue against green, low-passed: 4 × 4 averages."""
+    x = F.avg_pool2d(x, 4)
+    return torch.cat([x[:, :1] - x[:, 1:2], x[:, 2:] - x[:, 1:2]], 1)
+
+
+def picture(output, target, dark, weights, structure=True):
+    """-> loss of a batch. A dark target weighs more, so that ratio 1 is learned as well as 4."""
+    weight = 0.5 / (target.mean((1, 2, 3)) + 0.12)
+    lamps = 1 + weights["lamps"] * ((dark.amax(1, keepdim=True) - 0.6) / 0.2).clamp(0, 1)
+    total = weights["l1"] * weight * ((output - target).abs() * lamps).mean((1, 2, 3))
+    a, b = F.avg_pool2d(output, 16), F.avg_pool2d(target, 16)
+    total = total + weights["level"] * ((a - b).abs() / (b + 0.015)).mean((1, 2, 3))
+    if structure:
+        total = total + weights["ssim"] * (1 - ssim(output.clamp(0, 1), target))
+    a, b = colour_differences(output), colour_differences(target)
+    total = total + weights["chroma"] * weight * (a - b).abs().mean((1, 2, 3))
+    a, b = ((x * x).sum(1).add(1e-5).sqrt() for x in (a, b))
+    total = total + weights["saturation"] * weight * (a - b).abs().mean((1, 2))
+    return total.mean()
+
+
+def smoothness(l, image):
+    """Total variation of log L, less where the image itself has an edge."""
+    v = F.avg_pool2d(image.amax(1, keepdim=True), 3, stride=1, padding=1)
+    log_l = torch.log(l.clamp_min(0.01))
+    total = 0.0
+    for axis in (2, 3):
+        edge = torch.diff(v, dim=axis).abs() / (v.narrow(axis, 1, v.shape[axis] - 1) + 0.05)
+        total = total + (torch.diff(log_l, dim=axis).abs() * torch.exp(-8 * edge)).mean()
+    return total

@@ -1,0 +1,183 @@
+"""Training samples: a dark patch, a ratio, and the picture that this ratio must give.
+
+The meaning of the ratio: a picture of illumination L is relit to L^(1/ratio). For a pair (dark D,
+bright C) the ratio that fits grows with log L(D) / log L(C) over the whole image. At any other ratio the
+target lies between (or beyond) the two on the logarithmic scale: T = C · (C/D)^(s-1), with the local
+gain C/D smoothed, and s = (1 - 1/ratio) / (1 - 1/fit), which is 0 at ratio 1 and 1 at the fit.
+"""
+import pickle
+
+import cv2
+import numpy as np
+
+from darken import Darkening, compress, sensor_noise
+
+from netpack.lite import LEVELS, UNSHUFFLE
+
+THUMBNAIL = (72, 48)
+
+LOWEST_FIT, HIGHEST_FIT = 1.3, 14.0
+
+
+def illumination_of(v):
+    """L of a largest colour channel V; see [ratio] in settings.toml."""
+    return v * (0.84 + 0.16 * v + 1.227 * v * v * (1 - v))
+
+
+def fitting_ratio(dark, bright, scale, power):
+    """The ratio at which `dark` must come out as `bright`; see [ratio] in settings.toml."""
+    a = np.log(np.clip(illumination_of(dark.max(2)).mean(), 1e-4, 0.999))
+    b = np.log(np.clip(illumination_of(bright.max(2)).mean(), 1e-4, 0.98))
+    return float(np.clip(4 * (a / b / scale) ** power, 1.0, HIGHEST_FIT))
+
+
+def look(image):
+    """What a patch cannot show of its frame: the means that `lite` takes over it, and a thumbnail for `full`."""
+    size = (image.shape[1] // UNSHUFFLE, image.shape[0] // UNSHUFFLE)
+    v = cv2.resize(image.max(2), size, interpolation=cv2.INTER_AREA)
+    means = np.maximum(v[None] - np.array(LEVELS, np.float32)[:, None, None], 0).mean((1, 2))
+    return means, cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA)
+
+
+def smooth_edges(v, radius=10, epsilon=0.01):
+    """Guided filter of a plane by itself: smooth inside surfaces, sharp at lamps."""
+    size = (2 * radius + 1, 2 * radius + 1)
+    mean = cv2.blur(v, size)
+    a = cv2.blur(v * v, size) - mean * mean
+    a = a / (a + epsilon)
+    b = (1 - a) * mean
+    return np.clip(cv2.blur(a, size) * v + cv2.blur(b, size), 0, 1)
+
+
+def smoothed_gain(dark, bright):
+    """Bright over dark per channel, from averages over 16 × 16 pixels."""
+    height, width = dark.shape[:2]
+    size = (max(width // 16, 1), max(height // 16, 1))
+    a, b = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) + 0.1 / 255 for x in (dark, bright))
+    return np.clip(cv2.resize(b / a, (width, height), interpolation=cv2.INTER_LINEAR), 0.2, 60.0)
+
+
+def target_at(dark, bright, fit, ratio):
+    """The picture of a pair at a ratio; what is bright in the dark picture stays as it is."""
+    target = bright
+    if ratio != fit:
+        s = (1 - 1 / ratio) / (1 - 1 / fit)
+        target = np.clip(bright * smoothed_gain(dark, bright) ** (s - 1), 0, 1)
+    lamp = np.clip((dark.max(2, keepdims=True) - 0.6) / 0.2, 0, 1)
+    return target + lamp * (dark - target)
+
+
+def relit(image, ratio):
+    """A daylight picture at a ratio: the curve itself, highlights kept pixel by pixel."""
+    v = image.max(2)
+    l = np.maximum(illumination_of(np.maximum(smooth_edges(v), 1 / 255)), illumination_of(np.maximum(v, 1 / 255)))
+    return np.clip(image * (l ** (1 / ratio - 1))[..., None], 0, 1)
+
+
+def flip(rng, *arrays):
+    if rng.random() < 0.5:
+        arrays = [a[:, ::-1] for a in arrays]
+    turns = int(rng.integers(0, 4))
+    return [np.ascontiguousarray(np.rot90(a, turns)) for a in arrays]
+
+
+class Samples:
+    def __init__(self, cache, settings, seed):
+        with open(cache, "rb") as file:
+            stored = pickle.load(file)
+        self.ratio = settings["ratio"]
+        mix = settings["data"]["mix"]
+        self.kinds, shares = list(mix), np.array(list(mix.values()))
+        self.shares = shares / shares.sum()
+        self.rng = np.random.default_rng(seed)
+        self.pairs = {name: [(low, high, self._fit(self._small(low), self._small(high)),
+                              look(low.astype(np.float32) / 255))
+                             for low, high, _ in stored[name]] for name in ("lol", "sice")}
+        self.pairs = {name: [p for p in pairs if p[2] > LOWEST_FIT] for name, pairs in self.pairs.items()}
+        self.clean, self.held = stored["clean"], stored["held"]
+        self.clean_small = [self._small(image) for image in self.clean]
+
+    def _fit(self, dark, bright):
+        return fitting_ratio(dark, bright, self.ratio["fit_scale"], self.ratio["fit_power"])
+
+    @staticmethod
+    def _small(image):
+        size = (image.shape[1] // 4, image.shape[0] // 4)
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+    def _crop(self, patch, *images):
+        height, width = images[0].shape[:2]
+        y, x = self.rng.integers(0, height - patch + 1), self.rng.integers(0, width - patch + 1)
+        return [image[y:y + patch, x:x + patch] for image in images]
+
+    def _ratio(self, fit):
+        """The fitting ratio, 1, or any other; never so high that the target would be all white."""
+        choice = self.rng.random()
+        if choice < self.ratio["at_truth"]:
+            return fit
+        if choice < self.ratio["at_truth"] + self.ratio["at_one"]:
+            return 1.0
+        highest = min(self.ratio["highest"], 1 / max(1 - 1.3 * (1 - 1 / fit), 1e-3))
+        return float(np.exp(self.rng.uniform(0, np.log(max(highest, 1.01)))))
+
+    def _real(self, name, patch):
+        low, high, fit, seen = self.pairs[name][self.rng.integers(len(self.pairs[name]))]
+        dark, bright = flip(self.rng, *self._crop(patch, low, high))
+        dark, bright = dark.astype(np.float32) / 255, bright.astype(np.float32) / 255
+        ratio = self._ratio(fit)
+        return dark, ratio, target_at(dark, bright, fit, ratio), seen
+
+    def _clean_patch(self, patch):
+        index = self.rng.integers(len(self.clean))
+        image = self.clean[index]
+        shrink = self.rng.uniform(1.0, min(2.0, min(image.shape[:2]) / (patch + 1)))
+        side = int(patch * shrink)
+        crop = flip(self.rng, *self._crop(side, image))[0]
+        crop = cv2.resize(crop, (patch, patch), interpolation=cv2.INTER_AREA)
+        return crop.astype(np.float32) / 255, self.clean_small[index]
+
+    def _synthetic(self, patch, grey=False):
+        clean, small = self._clean_patch(patch)
+        if grey:
+            clean, small = (np.repeat(x.mean(2, keepdims=True), 3, 2) for x in (clean, small))
+        camera = Darkening(self.rng)
+        if grey:
+            camera.balance[:] = 1
+        dark_small = camera.without_noise(small)
+        fit = max(self._fit(dark_small, small), LOWEST_FIT)
+        dark, truth = camera.pair(clean, self.rng)
+        if grey:
+            dark, truth = (np.repeat(x[..., 1:2], 3, 2) for x in (dark, truth))
+        ratio, seen = self._ratio(fit), look(dark_small if self.rng.random() < 0.85 else dark)
+        return dark, ratio, target_at(dark, truth, fit, ratio), seen
+
+    def _daylight(self, patch):
+        clean, small = self._clean_patch(patch)
+        ratio = 1.0 if self.rng.random() < 0.5 else float(np.exp(self.rng.uniform(0, np.log(10))))
+        seen = clean
+        if self.rng.random() < 0.3:
+            seen = compress(np.rint(np.clip(sensor_noise(clean ** 2.2, self.rng), 0, 1) ** (1 / 2.2) * 255)
+                            .astype(np.uint8), self.rng).astype(np.float32) / 255
+        return seen, ratio, relit(clean, ratio), look(small)
+
+    def _black(self, patch):
+        level = self.rng.uniform(0, 0.8) if self.rng.random() < 0.5 else 0.0
+        noise = self.rng.standard_normal((patch, patch, 3)).astype(np.float32) * level
+        dark = np.clip(np.rint(noise), 0, 3) / 255
+        return dark, float(np.exp(self.rng.uniform(0, np.log(12)))), np.zeros_like(dark), look(dark)
+
+    def one(self, patch):
+        kind = self.rng.choice(self.kinds, p=self.shares)
+        if kind in self.pairs:
+            return self._real(kind, patch)
+        return {"synthetic": self._synthetic, "daylight": self._daylight, "black": self._black,
+                "grey": lambda p: self._synthetic(p, grey=True)}[kind](patch)
+
+    def batch(self, count, patch):
+        """-> dark [n, 3, patch, patch], ratio [n, 1, 1, 1], target like dark, means [n, 16, 1, 1], thumbnail."""
+        dark, ratio, target, seen = zip(*(self.one(patch) for _ in range(count)))
+        means, thumbnails = zip(*seen)
+        planes = [np.ascontiguousarray(np.stack(x).transpose(0, 3, 1, 2), dtype=np.float32)
+                  for x in (dark, target, thumbnails)]
+        return (planes[0], np.array(ratio, np.float32).reshape(-1, 1, 1, 1), planes[1],
+                np.array(means, np.float32).reshape(-1, len(LEVELS), 1, 1), planes[2])

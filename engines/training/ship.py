@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Writes the pack of a run: python engines/training/ship.py lite --output engines/lite [--run NAME].
+
+The averaged weights of the checkpoint are exported; FP16 is compared with FP32 over the whole pipeline.
+"""
+import argparse
+import datetime
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE))
+from netpack.manifest import FILES, write_pack  # noqa: E402
+from netpack.runtime import Pack  # noqa: E402
+from train import PACKS  # noqa: E402
+
+LICENCE = ("MIT, as far as the weights are the project's to license; trained on data sets that are for research "
+           "(LOL, BSDS500, ImageNet samples) or CC BY-NC 4.0 (SICE), so clear commercial use yourself")
+DESCRIPTIONS = {
+    "full": "URetinex-Net as in the paper, trained by this project",
+    "lite": "URetinex-Net's unfolding on unshuffled planes, about a hundredth of the cost",
+}
+LIMITS = {"full": 2_000_000, "lite": 600_000}
+
+
+def provenance(stored, machine):
+    options = stored["settings"][stored["pack"]]
+    return (f"Trained by the uretinexenhance project from random initialisation on LOL our485 (a subset without "
+            f"the evaluation scenes), SICE and FiveK pairs, and synthetically darkened BSDS500, ImageNet samples "
+            f"and video frames: {stored['step']} steps of {options['batch']} patches of {options['patch']} pixels, "
+            f"{stored['seconds'] / 60:.0f} minutes on {machine}, {datetime.date.today():%Y-%m-%d}. "
+            "The authors' checkpoint was used neither for initialisation nor as a teacher.")
+
+
+def compare_precisions(folder):
+    rng = np.random.default_rng(3)
+    worst = 1e9
+    for scale in (0.02, 0.1, 0.4, 1.0):
+        image = (rng.random((48, 64, 3)) * np.linspace(0, scale, 64)[None, :, None]).astype(np.float32)
+        for ratio in (1.0, 4.0, 10.0):
+            a, b = (Pack(folder, precision).enhance(image, ratio)[0] for precision in ("fp32", "fp16"))
+            worst = min(worst, -10 * np.log10(max(float(((a - b) ** 2).mean()), 1e-12)))
+    return worst
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pack", choices=PACKS)
+    parser.add_argument("--runs", type=Path, default=HERE / "runs")
+    parser.add_argument("--run", help="folder under --runs; default is the pack's name")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--version", default="1.0.0")
+    parser.add_argument("--machine", default="one CPU core (AVX-512), PyTorch")
+    arguments = parser.parse_args()
+    checkpoint = arguments.runs / (arguments.run or arguments.pack) / "checkpoint.pt"
+    if not checkpoint.is_file():
+        sys.exit(f"ship.py: {checkpoint} is missing; train first: train.py {arguments.pack}")
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    model = PACKS[arguments.pack][0](stored["settings"]).eval()
+    model.load_state_dict(stored["average"])
+    write_pack(model, arguments.output, name=arguments.pack, version=arguments.version,
+               description=DESCRIPTIONS[arguments.pack], licence=LICENCE,
+               provenance=provenance(stored, arguments.machine))
+    for suffix in (".fp16.onnx", ".onnx"):
+        size = sum((arguments.output / f).stat().st_size for f in FILES if f.endswith(suffix)
+                   and (suffix == ".fp16.onnx" or not f.endswith(".fp16.onnx")))
+        print(f"{arguments.output}/*{suffix}: {size} bytes, allowed {LIMITS[arguments.pack]}")
+        if size > LIMITS[arguments.pack]:
+            sys.exit("ship.py: the pack is too large to be embedded; make it narrower")
+    psnr = compare_precisions(arguments.output)
+    print(f"FP16 against FP32: {psnr:.1f} dB at worst")
+    if not psnr >= 50:
+        sys.exit("ship.py: FP16 is further than 50 dB from FP32; widen the operators that lose it")
+
+
+if __name__ == "__main__":
+    main()

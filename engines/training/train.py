@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""Trains one pack and writes it: python engines/training/train.py lite|full [--runs DIR] [--pack DIR].
+
+Run prepare.py first. A run resumes from its last checkpoint; --steps changes the length of the run
+(the learning rate follows), --fresh starts over. Settings are in settings.toml, and any of them can be
+replaced with --set, for example --set loss.ssim=0.5 --set lite.network.rounds=3.
+"""
+import argparse
+import json
+import os
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import losses  # noqa: E402
+from grey import keep_grey  # noqa: E402
+from netpack.lite import Lite  # noqa: E402
+from netpack.networks import Full, update_p, update_q  # noqa: E402
+from samples import Samples  # noqa: E402
+from validate import validate  # noqa: E402
+
+
+DARKEST = 1e-3
+
+
+def curve(l, ratio):
+    return torch.exp(torch.log(l.clamp(DARKEST, 1.0)) / ratio)
+
+
+def make_lite(settings):
+    return Lite(**settings["lite"]["network"])
+
+
+def make_full(_settings):
+    model = Full()
+    with torch.no_grad():
+        model.restoration.last.weight.mul_(0.1)
+        model.restoration.last.bias.zero_()
+        model.decomposition.conv4.bias.fill_(0.3)
+        model.illumination.last.bias.fill_(0.3)
+        model.adjustment.last.bias.fill_(0.5)
+    keep_grey(model)
+    return model
+
+
+def lite_loss(model, batch, weights, _step, _settings):
+    dark, ratio, target, means, _ = batch
+    found = model.stages(dark, seen=means)
+    total = 0.0
+    for t in range(model.rounds):
+        last = t == model.rounds - 1
+        weight, l = 1.0 if last else weights["rounds"], found[f"l{t}"]
+        total = total + weight * losses.picture(found[f"r{t}"] * curve(l, ratio), target, dark, weights, structure=last)
+        total = total + weight * weights["smooth"] * losses.smoothness(l, dark)
+    return total
+
+
+@torch.no_grad()
+def frame_means(model, frame, rounds):
+    """The means that squeeze-and-excitation takes over a frame, one per round, from its thumbnail."""
+    p, q = model.decomposition(frame)
+    means = []
+    for t in range(rounds):
+        means.append(model.restoration.features(p, q).float().mean((2, 3), keepdim=True))
+        if t + 1 < rounds:
+            r, l = model.restoration(p, q), model.illumination(q)
+            p = update_p(frame, q, r, model.gamma + (t + 1) * model.gamma_step)
+            q = update_q(frame, p, l, model.lam + (t + 1) * model.lam_step)
+    return means
+
+
+def full_loss(model, batch, weights, step, settings):
+    """One to three rounds, at random, and the loss on the last.
+
+    The adjustment learns the curve itself, from the L of the batch and from planes of every level;
+    the others are trained through the exact curve. The first steps also say what Q is.
+    """
+    dark, ratio, target, _, frame = batch
+    rounds = int(np.random.choice([1, 2, 3], p=settings["full"]["rounds"]))
+    means = frame_means(model, frame, rounds)
+    p, q = model.decomposition(dark)
+    p0, q0 = p, q
+    for t in range(rounds):
+        if t > 0:
+            p = update_p(dark, q, r, model.gamma + t * model.gamma_step)
+            q = update_q(dark, p, l, model.lam + t * model.lam_step)
+        r, l = model.restoration(p, q, means[t]), model.illumination(q)
+    total = losses.picture(r * curve(l, ratio), target, dark, weights)
+    total = total + weights["smooth"] * losses.smoothness(l, dark) + 0.1 * F.relu(l - 1).mean()
+    # Decomposition: P·Q = I, and Q near the largest channel.
+    v = F.avg_pool2d(dark.amax(1, keepdim=True), 5, stride=1, padding=2, count_include_pad=False)
+    level = dark.mean((1, 2, 3), keepdim=True) + 0.03
+    guide = max(0.0, 1.0 - step / max(1, settings["full"]["guide"]))
+    total = total + max(guide, 0.05) * ((p0 * q0 - dark).abs() / level).mean()
+    total = total + guide * 0.5 * ((q0 - v - 0.02).abs() / level).mean()
+    # Adjustment, on what it will see and on what it might.
+    planes = l.detach().clamp(0, 1)
+    mixed = planes ** torch.empty(planes.shape[0], 1, 1, 1).uniform_(0.1, 1.2)
+    levels = torch.rand(planes.shape[0], 1, 1, 1)
+    mixed[::3] = (levels + 0.1 * (mixed - 0.5))[::3].clamp(0, 1)
+    other = torch.exp(torch.empty(planes.shape[0], 1, 1, 1).uniform_(0, float(np.log(20))))
+    other[torch.rand(planes.shape[0], 1, 1, 1) < 0.15] = 1.0
+    for plane, at in ((planes, ratio), (mixed, other)):
+        wanted = curve(plane, at)
+        error = model.adjustment(plane, at) - wanted
+        total = total + ((error.abs() + 4 * error * error) / (wanted + 0.1)).mean()
+    return total
+
+
+PACKS = {"lite": (make_lite, lite_loss), "full": (make_full, full_loss)}
+
+
+def replace(settings, change):
+    path, _, text = change.partition("=")
+    *folders, key = path.split(".")
+    for folder in folders:
+        settings = settings[folder]
+    settings[key] = json.loads(text)
+
+
+def learning_rate(step, options):
+    if step < options["warmup"]:
+        return options["rate"] * (step + 1) / options["warmup"]
+    progress = min(1.0, (step - options["warmup"]) / max(1, options["steps"] - options["warmup"]))
+    low, high = options["rate_end"], options["rate"]
+    return low + (high - low) * 0.5 * (1 + np.cos(np.pi * progress))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", choices=PACKS)
+    parser.add_argument("--runs", type=Path, default=HERE / "runs")
+    parser.add_argument("--name", help="folder of this run under --runs; default is the pack's name")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--start", type=Path, help="weights of another run to start from")
+    parser.add_argument("--fresh", action="store_true", help="forget the checkpoint of this run")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    settings = tomllib.loads((HERE / "settings.toml").read_text())
+    for change in arguments.set:
+        replace(settings, change)
+    options, weights = settings[arguments.pack], settings["loss"]
+    if arguments.steps:
+        options["steps"] = arguments.steps
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+
+    run = arguments.runs / (arguments.name or arguments.pack)
+    run.mkdir(parents=True, exist_ok=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(options["seed"])
+    make, loss_of = PACKS[arguments.pack]
+    model = make(settings).to(device)
+    average = make(settings).to(device)
+    average.load_state_dict(model.state_dict())
+    optimizer = torch.optim.Adam(model.parameters(), lr=options["rate"], betas=(0.9, 0.99))
+    step, spent = 0, 0.0
+    checkpoint = run / "checkpoint.pt"
+    if arguments.start and (arguments.fresh or not checkpoint.exists()):
+        stored = torch.load(arguments.start, map_location=device, weights_only=False)
+        model.load_state_dict(stored["average"])
+        average.load_state_dict(stored["average"])
+    elif checkpoint.exists() and not arguments.fresh:
+        stored = torch.load(checkpoint, map_location=device, weights_only=False)
+        model.load_state_dict(stored["model"])
+        average.load_state_dict(stored["average"])
+        optimizer.load_state_dict(stored["optimizer"])
+        step, spent = stored["step"], stored["seconds"]
+    np.random.seed(options["seed"] + step)
+    samples = Samples(arguments.runs / settings["data"]["cache"], settings, options["seed"] + step)
+
+    def save():
+        stored = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
+                  "step": step, "seconds": spent, "settings": settings, "pack": arguments.pack}
+        torch.save(stored, checkpoint.with_suffix(".new"))
+        os.replace(checkpoint.with_suffix(".new"), checkpoint)
+
+    bar = tqdm(total=options["steps"], initial=step, desc=arguments.pack, unit="step", mininterval=10)
+    mean_loss, clock = None, time.monotonic()
+    autocast = bool(options.get("bfloat16"))
+    while step < options["steps"]:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, options)
+        batch = [torch.from_numpy(x).to(device) for x in samples.batch(options["batch"], options["patch"])]
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
+            loss = loss_of(model, batch, weights, step, settings)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if not torch.isfinite(norm):
+            tqdm.write(f"step {step}: gradient is not finite, step left out")
+            step += 1
+            continue
+        optimizer.step()
+        if arguments.pack == "full":
+            keep_grey(model)
+        with torch.no_grad():
+            keep = min(0.999, (step + 1) / (step + 20))
+            for a, b in zip(average.parameters(), model.parameters()):
+                a.lerp_(b, 1 - keep)
+        step += 1
+        spent, clock = spent + time.monotonic() - clock, time.monotonic()
+        mean_loss = loss.item() if mean_loss is None else 0.99 * mean_loss + 0.01 * loss.item()
+        bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
+        bar.update()
+        if step % options["checkpoint_every"] == 0 or step == options["steps"]:
+            save()
+        if step % options["validate_every"] == 0 or step == options["steps"]:
+            figures = validate(average, samples.held, curve if arguments.pack == "full" else None)
+            line = {"step": step, "seconds": round(spent), "loss": round(mean_loss, 4), **figures}
+            tqdm.write(json.dumps(line))
+            with open(run / "log.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+            clock = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()
