@@ -168,9 +168,14 @@ unsafe fn tail_row<S: Simd, const P: usize, const O: usize>(a: &Tail<'_>, width:
                     }
                 }
             }
-            for (p, row) in sums.iter().enumerate().take(width - x) {
+            let mut totals = [[0.0f32; O]; P];
+            let (from, to) = (sums.as_flattened(), totals.as_flattened_mut());
+            for i in (0..P * O).step_by(4) {
+                to[i..i + 4].copy_from_slice(&S::sums([from[i], from[i + 1], from[i + 2], from[i + 3]]));
+            }
+            for (p, row) in totals.iter().enumerate().take(width - x) {
                 for (o, &sum) in row.iter().enumerate() {
-                    let mut v = S::sum(sum) + *a.bias.add(o);
+                    let mut v = sum + *a.bias.add(o);
                     if !a.residuals.is_empty() {
                         v += *a.residuals.get_unchecked(o).add(y * a.residual.y + (x + p) * a.residual.x);
                     }

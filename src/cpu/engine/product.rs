@@ -107,6 +107,7 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(a: &Product<'_>, y: usi
         }
         match a.input.x {
             16 => accumulate::<S, P, V, 16>(a, y, x, &mut acc),
+            32 => accumulate::<S, P, V, 32>(a, y, x, &mut acc),
             _ => accumulate::<S, P, V, 0>(a, y, x, &mut acc),
         }
         let slope = S::splat(a.slope);

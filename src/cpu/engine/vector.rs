@@ -44,8 +44,8 @@ pub trait Simd: Copy {
     unsafe fn pow2(n: Self::V) -> Self::V;
     /// Exponent and mantissa of positive normal numbers: `x = m · 2^e`, m from √½ to √2.
     unsafe fn frexp(x: Self::V) -> (Self::V, Self::V);
-    /// The sum of the lanes.
-    unsafe fn sum(v: Self::V) -> f32;
+    /// The sums of the lanes of four registers.
+    unsafe fn sums(v: [Self::V; 4]) -> [f32; 4];
 }
 
 /// The bits of √½, below which a mantissa counts to the next lower exponent.
@@ -138,8 +138,13 @@ impl Simd for Portable {
         (e, m)
     }
     #[inline(always)]
-    unsafe fn sum(v: [f32; 4]) -> f32 {
-        (v[0] + v[1]) + (v[2] + v[3])
+    unsafe fn sums([a, b, c, d]: [[f32; 4]; 4]) -> [f32; 4] {
+        [
+            (a[0] + a[1]) + (a[2] + a[3]),
+            (b[0] + b[1]) + (b[2] + b[3]),
+            (c[0] + c[1]) + (c[2] + c[3]),
+            (d[0] + d[1]) + (d[2] + d[3]),
+        ]
     }
 }
 
@@ -193,10 +198,11 @@ mod x86 {
             let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(k));
             (_mm256_cvtepi32_ps(k), _mm256_castsi256_ps(m))
         });
-        method!(sum(v: __m256) -> f32 = {
-            let h = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-            let h = _mm_add_ps(h, _mm_movehl_ps(h, h));
-            _mm_cvtss_f32(_mm_add_ss(h, _mm_movehdup_ps(h)))
+        method!(sums(v: [__m256; 4]) -> [f32; 4] = {
+            let [a, b, c, d] = v;
+            let sum = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+            std::mem::transmute::<__m128, [f32; 4]>(sum)
         });
     }
 
@@ -234,7 +240,15 @@ mod x86 {
             let m = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(k));
             (_mm512_cvtepi32_ps(k), _mm512_castsi512_ps(m))
         });
-        method!(sum(v: __m512) -> f32 = _mm512_reduce_add_ps(v));
+        method!(sums(v: [__m512; 4]) -> [f32; 4] = {
+            let [a, b, c, d] = v;
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let sum = _mm512_add_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xee>(ab, cd));
+            let sum = _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps::<1>(sum));
+            let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+            std::mem::transmute::<__m128, [f32; 4]>(sum)
+        });
     }
 }
 #[cfg(target_arch = "x86_64")]
