@@ -44,6 +44,8 @@ pub trait Simd: Copy {
     unsafe fn pow2(n: Self::V) -> Self::V;
     /// Exponent and mantissa of positive normal numbers: `x = m · 2^e`, m from √½ to √2.
     unsafe fn frexp(x: Self::V) -> (Self::V, Self::V);
+    /// Asks for the cache line at `p`, which need not be valid.
+    unsafe fn prefetch(p: *const f32);
     /// The sums of the lanes of four registers.
     unsafe fn sums(v: [Self::V; 4]) -> [f32; 4];
 }
@@ -138,6 +140,8 @@ impl Simd for Portable {
         (e, m)
     }
     #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
+    #[inline(always)]
     unsafe fn sums([a, b, c, d]: [[f32; 4]; 4]) -> [f32; 4] {
         [
             (a[0] + a[1]) + (a[2] + a[3]),
@@ -198,6 +202,11 @@ mod x86 {
             let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(k));
             (_mm256_cvtepi32_ps(k), _mm256_castsi256_ps(m))
         });
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            // SAFETY: a prefetch touches no memory that the program sees.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
         method!(sums(v: [__m256; 4]) -> [f32; 4] = {
             let [a, b, c, d] = v;
             let sum = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
@@ -240,6 +249,11 @@ mod x86 {
             let m = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(k));
             (_mm512_cvtepi32_ps(k), _mm512_castsi512_ps(m))
         });
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            // SAFETY: a prefetch touches no memory that the program sees.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
         method!(sums(v: [__m512; 4]) -> [f32; 4] = {
             let [a, b, c, d] = v;
             let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
