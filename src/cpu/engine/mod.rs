@@ -41,6 +41,16 @@ const MAX_BLOCKS: usize = graph::MAX_CHANNELS / product::LANES;
 /// The most inputs or outputs of a network.
 const MAX_PORTS: usize = 8;
 
+/// Memory for frames of one size, for at most `threads` threads, that `networks` share: they run one after the other.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] if the sides are not multiples of what the models take, [`ErrorKind::BackendFailed`] if
+/// memory is short.
+pub fn workspace(networks: &[&Network], width: usize, height: usize, threads: usize) -> Result<Workspace> {
+    let plans: Vec<_> = networks.iter().map(|n| &n.plan).collect();
+    Workspace::new(&plans, width, height, threads)
+}
+
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::ModelInvalid, message)
 }
@@ -79,26 +89,32 @@ impl Network {
         })
     }
 
-    /// Memory for frames of one size, for at most `threads` threads.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] if the sides are not multiples of what the model takes,
-    /// [`ErrorKind::BackendFailed`] if memory is short.
-    pub fn workspace(&self, width: usize, height: usize, threads: usize) -> Result<Workspace> {
-        Workspace::new(&self.plan, width, height, threads)
-    }
-
-    /// Takes planes through the network: channel by channel, row by row, without gaps. Allocates nothing.
+    /// Takes planes through the network: channel by channel, row by row, without gaps. `part` is the network's place
+    /// among those that the workspace was made for. Allocates nothing.
     ///
     /// # Errors
     /// [`ErrorKind::BackendFailed`] if an operand has another length than its port and the workspace's size say.
-    pub fn run(&self, pool: &Pool, workspace: &mut Workspace, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<()> {
+    pub fn run(
+        &self,
+        pool: &Pool,
+        workspace: &mut Workspace,
+        part: usize,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+    ) -> Result<()> {
         let area = workspace.width * workspace.height;
         let wrong = |what: &str, expected: usize, found: usize| {
-            Err(Error::new(ErrorKind::BackendFailed, format!("{what}: expected {expected} numbers, found {found}")))
+            Err(Error::new(
+                ErrorKind::BackendFailed,
+                format!("{what}: expected {expected} numbers, found {found}"),
+            ))
         };
         if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
-            return wrong("ports", self.inputs.len() + self.outputs.len(), inputs.len() + outputs.len());
+            return wrong(
+                "ports",
+                self.inputs.len() + self.outputs.len(),
+                inputs.len() + outputs.len(),
+            );
         }
         for (input, &(channels, frame)) in inputs.iter().zip(&self.inputs) {
             let expected = channels * if frame { area } else { 1 };
@@ -114,7 +130,11 @@ impl Network {
         if workspace.scratch.len() < pool.threads() {
             return wrong("threads of the workspace", pool.threads(), workspace.scratch.len());
         }
-        run::run(&self.plan, self.level, pool, workspace, inputs, outputs);
+        let steps = workspace.parts.get(part).map_or(0, |p| p.steps.len());
+        if steps != self.plan.steps.len() {
+            return wrong("steps of the workspace", self.plan.steps.len(), steps);
+        }
+        run::run(&self.plan, self.level, pool, workspace, part, inputs, outputs);
         Ok(())
     }
 }

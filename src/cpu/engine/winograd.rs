@@ -106,7 +106,12 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
     };
     // SAFETY: the caller's word on the frame; scratch by its length.
     unsafe {
-        for run in (Runs { first, tile: first, last, across }) {
+        for run in (Runs {
+            first,
+            tile: first,
+            last,
+            across,
+        }) {
             for (b, &input) in w.inputs.iter().enumerate() {
                 for lane in (0..LANES).step_by(S::N) {
                     let out = scratch.add(b * block + run.tile * LANES + lane);
@@ -115,7 +120,12 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
             }
         }
         multiply::<S>(w, P::N * P::N, last - first, scratch, products);
-        for run in (Runs { first, tile: first, last, across }) {
+        for run in (Runs {
+            first,
+            tile: first,
+            last,
+            across,
+        }) {
             for b in 0..w.outputs.len() {
                 for lane in (0..LANES).step_by(S::N) {
                     let from = products.add(b * block + run.tile * LANES + lane);
@@ -171,12 +181,7 @@ impl Iterator for Runs {
 /// Columns of neighbouring tiles overlap, so each column is transformed once: the four that a tile is the first to
 /// need, and behind them the first of the next four.
 #[inline(always)]
-unsafe fn transform_in<S: Simd, P: Points>(
-    input: *const f32,
-    strides: Strides,
-    run: Run,
-    out: *mut f32,
-) {
+unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, run: Run, out: *mut f32) {
     // SAFETY: the caller's word on the margin of the input and the length of `out`.
     unsafe {
         let Run { ty, tx, count, .. } = run;
@@ -203,7 +208,11 @@ unsafe fn transform_in<S: Simd, P: Points>(
             for i in 0..P::N {
                 let mut d = P::line(S::splat(0.0));
                 for (j, slot) in d.as_mut().iter_mut().enumerate() {
-                    *slot = if j < TILE { now[j].as_ref()[i] } else { next[j - TILE].as_ref()[i] };
+                    *slot = if j < TILE {
+                        now[j].as_ref()[i]
+                    } else {
+                        next[j - TILE].as_ref()[i]
+                    };
                 }
                 for (j, &v) in P::input::<S>(&d).as_ref().iter().enumerate() {
                     S::store(out.add((i * P::N + j) * POINT), v);
@@ -228,13 +237,7 @@ unsafe fn column<S: Simd, P: Points>(top: *const f32, row: usize) -> P::Line<S::
 
 /// The product of values and weights at every point.
 #[inline(always)]
-unsafe fn multiply<S: Simd>(
-    w: &Winograd<'_>,
-    points: usize,
-    tiles: usize,
-    values: *mut f32,
-    products: *mut f32,
-) {
+unsafe fn multiply<S: Simd>(w: &Winograd<'_>, points: usize, tiles: usize, values: *mut f32, products: *mut f32) {
     // SAFETY: scratch memory by its length; weights by their packing.
     unsafe {
         let strides = Strides { x: LANES, y: 0 };
