@@ -15,6 +15,9 @@ pub(super) struct Networks {
     subnetworks: [Network; 4],
 }
 
+/// The networks in use, by the digest of their pack and the level that they are packed for.
+type Loaded = HashMap<(String, Level), Weak<Networks>>;
+
 impl Networks {
     /// The networks of `pack`, loaded unless another stream has them already.
     ///
@@ -22,7 +25,7 @@ impl Networks {
     /// [`ErrorKind::ModelInvalid`](crate::ErrorKind::ModelInvalid) if a file is damaged or not of the shape that its
     /// subnetwork has.
     pub fn shared(pack: &Pack, precision: Precision, level: Level) -> Result<Arc<Self>> {
-        static LOADED: OnceLock<Mutex<HashMap<(String, Level), Weak<Networks>>>> = OnceLock::new();
+        static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
         let table = || {
             LOADED
                 .get_or_init(Mutex::default)

@@ -1,19 +1,24 @@
 //! The engine that runs subnetworks on the processor.
 //!
 //! ```text
-//! ONNX bytes → onnx (form) → graph (meaning) → lower → plan (steps, packed weights)
-//! plan + size → workspace (memory)          plan + workspace + planes → run
+//! ONNX bytes → protobuf, onnx (form) → check, operators → graph (meaning)
+//! graph → lower, fuse, views, program → plan (steps, packed weights)
+//! plan + size → workspace (memory)
+//! plan + workspace + planes → run → winograd, direct, pointwise, rearrange (kernels)
 //! ```
 //! Activations lie in blocks of 16 channels, pixel by pixel, with zeros around the frame; values of fewer than 8
 //! channels lie in planes. Convolutions 3×3 and 5×5 of whole blocks go by Winograd's minimal filtering, all others
 //! through the same product kernel directly.
 
+mod check;
 mod direct;
 mod filter;
+mod fuse;
 mod graph;
 mod lower;
 mod memory;
 mod onnx;
+mod operators;
 mod plan;
 mod points;
 mod pointwise;
@@ -21,12 +26,15 @@ mod product;
 mod program;
 mod protobuf;
 mod rearrange;
+#[cfg(test)]
+mod reference;
 mod run;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod vector;
+mod views;
 mod winograd;
 mod workspace;
 

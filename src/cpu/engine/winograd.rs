@@ -190,8 +190,8 @@ unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, 
         let corner = input.offset(corner * strides.y as isize + ((tx * TILE) as isize - half) * strides.x as isize);
         // Columns `4 i..4 i + 4` of the run lie in half `i % 2`.
         let mut columns = [[P::line(S::splat(0.0)); TILE]; 2];
-        for i in 0..TILE {
-            columns[0][i] = column::<S, P>(corner.add(i * strides.x), strides.y);
+        for (i, slot) in columns[0].iter_mut().enumerate() {
+            *slot = column::<S, P>(corner.add(i * strides.x), strides.y);
         }
         for t in 0..count {
             let rest = if t + 1 < count { TILE } else { P::N - TILE };
@@ -200,8 +200,8 @@ unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, 
                     S::prefetch(corner.wrapping_add(y * strides.y + ((t + AHEAD) * TILE + x) * strides.x));
                 }
             }
-            for i in 0..rest {
-                columns[(t + 1) % 2][i] = column::<S, P>(corner.add(((t + 1) * TILE + i) * strides.x), strides.y);
+            for (i, slot) in columns[(t + 1) % 2].iter_mut().enumerate().take(rest) {
+                *slot = column::<S, P>(corner.add(((t + 1) * TILE + i) * strides.x), strides.y);
             }
             let (now, next) = (&columns[t % 2], &columns[(t + 1) % 2]);
             let out = out.add(t * LANES);
