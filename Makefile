@@ -1,0 +1,65 @@
+# make help lists what there is. Packages that are missing are installed by apt; nothing else leaves the folder.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+PLUGINS := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/gstreamer-1.0/plugins
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: help deps build demo test check test-rust test-pipelines bench picture install uninstall clean
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
+
+deps: ## Install missing system packages (apt) and Rust
+	@.ci/install
+
+build: deps ## target/release/libgsturetinex.so and target/release/uretinex
+	cargo build --release --locked --workspace --bins --lib
+	cargo build --release --locked --package uretinex-cli --examples
+
+demo: build ## A dark clip through the element, before/after pictures in demo/; INPUT=clip.mp4 takes yours
+	pipelines/demo.sh $(if $(INPUT),"$(INPUT)")
+
+test: check build ## Everything: check, pipelines and README, Rust tests
+	$(MAKE) --no-print-directory test-pipelines
+	$(MAKE) --no-print-directory test-rust
+
+check: deps ## Format, clippy and rustdoc without warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+test-pipelines: build ## The scripts of pipelines/ and what README.md says
+	pipelines/test.sh
+
+ifeq ($(NEXTEST),yes)
+test-rust: deps ## Unit, integration and documentation tests
+	cargo test --locked --workspace --doc
+	cargo nextest run --locked --workspace
+else
+test-rust: deps
+	cargo test --locked --workspace
+endif
+
+bench: build ## How fast the network runs here
+	$(RELEASE)/uretinex bench --model lite
+	$(RELEASE)/uretinex bench --model full --frames 5
+	$(RELEASE)/uretinex bench --backend identity --size 1920x1080 --frames 100
+
+picture: demo ## Make the README's picture, docs/before-after.jpg, from the demonstration
+	gst-launch-1.0 -q filesrc location=demo/before-after.png ! pngdec ! videoconvert ! jpegenc quality=88 \
+		! filesink location=docs/before-after.jpg
+
+install: build ## Put the plugin where GStreamer looks for this user's
+	install -D -m 644 $(RELEASE)/libgsturetinex.so "$(PLUGINS)/libgsturetinex.so"
+	gst-inspect-1.0 --exists --atleast-version=0.0 uretinexenhance
+	@echo "uretinexenhance is installed in $(PLUGINS)"
+
+uninstall: ## Undo make install
+	rm -f "$(PLUGINS)/libgsturetinex.so"
+
+clean: ## Remove what was built and the demo
+	cargo clean
+	rm -rf demo

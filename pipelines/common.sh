@@ -1,0 +1,56 @@
+# Sourced by the scripts beside it: finds the element, and turns the name of a source into a source.
+
+here=$(cd "$(dirname "$0")" && pwd)
+built=${CARGO_TARGET_DIR:-$here/../target}/release
+if [ -e "$built/libgsturetinex.so" ]; then
+    export GST_PLUGIN_PATH="$built${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
+fi
+
+# The element with its properties; the environment may say otherwise.
+: "${ENHANCE:=uretinexenhance ratio=4}"
+
+die() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+# Elements that a script cannot do without. Unless told otherwise, gst-inspect asks for its own version.
+need() {
+    for element in uretinexenhance "$@"; do
+        gst-inspect-1.0 --exists --atleast-version=0.0 "$element" || die "GStreamer does not know $element: make build builds" \
+            "uretinexenhance, make deps installs the packages of the others"
+    done
+}
+
+# Whether a file has a stream of that kind (audio or video).
+has() {
+    gst-discoverer-1.0 "$2" 2>/dev/null | grep -q "^ *$1"
+}
+
+# The first camera of this machine, or "test".
+camera() {
+    for device in /dev/video*; do
+        if [ -c "$device" ]; then
+            echo "$device"
+            return
+        fi
+    done
+    echo "note: no camera in /dev/video*: a test source takes its place" >&2
+    echo test
+}
+
+# Words of gst-launch for a source: a camera's device, an RTSP address, a file, or "test". The result is in $source;
+# a file's name must not contain blanks.
+source_of() {
+    case $1 in
+        test) source="videotestsrc is-live=true num-buffers=${FRAMES:--1} pattern=smpte
+                ! video/x-raw,width=320,height=180,framerate=10/1 ! timeoverlay
+                ! videobalance contrast=0.25 brightness=-0.35" ;;
+        rtsp://* | rtsps://*) source="rtspsrc location=$1 latency=200 ! decodebin" ;;
+        /dev/*) source="v4l2src device=$1 num-buffers=${FRAMES:--1} ! decodebin" ;;
+        *)
+            [ -r "$1" ] || die "$1 cannot be read: give a device, an RTSP address, a file, or test"
+            source="filesrc location=$1 ! decodebin"
+            ;;
+    esac
+}

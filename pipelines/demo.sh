@@ -1,0 +1,56 @@
+#!/bin/sh
+# What make demo does after the build: a dark clip through the element, and pictures of before and after in demo/.
+#
+#   pipelines/demo.sh [CLIP]                                  without a clip, one is made by night-clip.sh
+#
+# DEMO names another folder than demo/.
+set -eu
+. "$(dirname "$0")/common.sh"
+need x264enc mp4mux pngenc compositor videoanalyse
+demo=${DEMO:-demo}
+mkdir -p "$demo"
+if [ $# -ge 1 ]; then
+    clip=$1
+    [ -r "$clip" ] || die "$clip cannot be read: INPUT=clip.mp4 takes a video file"
+else
+    clip=$demo/night.mp4
+    echo "== drawing a dark clip"
+    "$here/night-clip.sh" "$clip"
+fi
+
+echo "== brightening $clip"
+# The line of README.md, with the audio kept.
+# shellcheck disable=SC2086 # Properties are words.
+"$here/transcode.sh" "$clip" "$demo/bright.mp4" ${PROPERTIES:-}
+
+echo "== taking pictures"
+# The picture two thirds into the clip, or the last before frame 60.
+picture() {
+    rm -f "$demo"/.frame.png
+    gst-launch-1.0 -q filesrc location="$1" ! decodebin ! video/x-raw ! identity eos-after=60 ! videoconvert \
+        ! pngenc compression-level=1 ! multifilesink location="$demo/.frame.png" next-file=buffer >/dev/null
+    mv "$demo/.frame.png" "$2"
+}
+picture "$clip" "$demo/before.png"
+picture "$demo/bright.mp4" "$demo/after.png"
+# Heights of 360 pixels side by side; the picture is widened to whole pixels of its own shape.
+gst-launch-1.0 -q compositor name=both background=black sink_0::width=640 sink_0::height=360 \
+    sink_0::sizing-policy=keep-aspect-ratio sink_1::width=640 sink_1::height=360 \
+    sink_1::sizing-policy=keep-aspect-ratio sink_1::xpos=640 ! videoconvert ! video/x-raw,format=RGB ! pngenc snapshot=true \
+    ! filesink location="$demo/before-after.png" \
+    filesrc location="$demo/before.png" ! pngdec ! imagefreeze num-buffers=1 ! videoconvert ! both.sink_0 \
+    filesrc location="$demo/after.png" ! pngdec ! imagefreeze num-buffers=1 ! videoconvert ! both.sink_1 >/dev/null
+
+luma() {
+    gst-launch-1.0 -m filesrc location="$1" ! pngdec ! videoconvert ! video/x-raw,format=I420 ! videoanalyse ! fakesink |
+        sed -n 's/.*luma-average=(double)\([0-9.]*\).*/\1/p' | head -n 1
+}
+full=$(cd "$demo" && pwd)
+cat <<END
+
+dark clip        $clip
+bright clip      $full/bright.mp4
+before           $full/before.png         mean brightness $(luma "$demo/before.png" | cut -c 1-5)
+after            $full/after.png          mean brightness $(luma "$demo/after.png" | cut -c 1-5)
+side by side     $full/before-after.png
+END

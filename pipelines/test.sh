@@ -1,0 +1,136 @@
+#!/bin/sh
+# Runs every script of this folder, and what README.md says, on small clips made here. Prints one line for each case,
+# and at the end how many passed, failed and were skipped.
+#
+#   pipelines/test.sh [CASE ...]                              all unless named
+#
+# Needs make build and the packages of .ci/packages; no camera, no screen, no network.
+set -u
+. "$(dirname "$0")/common.sh"
+root=$(cd "$here/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export PATH="$built:$PATH" SINK=fakesink GST_REGISTRY="$work/registry.bin"
+# The tests are of the pipelines: small frames, so that the network takes little of their time.
+width=160 height=96 frames=12
+cd "$work" || exit 1
+
+# Presentation times of a clip's frames.
+stamps() {
+    gst-launch-1.0 -v filesrc location="$1" ! decodebin ! video/x-raw ! identity silent=false ! fakesink 2>&1 |
+        sed -n 's/.*chain .*pts: \([0-9:.]*\).*/\1/p'
+}
+# Mean brightness of a clip's or picture's first frame, in thousandths.
+luma() {
+    gst-launch-1.0 -m filesrc location="$1" ! decodebin ! videoconvert ! video/x-raw,format=I420 ! videoanalyse ! fakesink |
+        sed -n 's/.*luma-average=(double)0*\.\([0-9]\{3\}\).*/\1/p' | sed -n '1s/^0*//p'
+}
+seconds() { gst-discoverer-1.0 "$1" | sed -n 's/.*Duration: .*:0*\([0-9]*\.[0-9]\{2\}\).*/\1/p'; }
+brighter() {
+    before=$(luma "$1") after=$(luma "$2")
+    echo "mean brightness: ${before:-?} before, ${after:-?} after (of 1000)"
+    [ "${after:-0}" -gt "$((${before:-1000} * 3 / 2))" ]
+}
+is() { [ "$1" = "$2" ] || { echo "expected '$2', found '$1'"; return 1; }; }
+
+case_night_clip() {
+    has video night.mp4 && has audio night.mp4 && is "$(stamps night.mp4 | wc -l)" $frames
+}
+case_transcode() {
+    "$here/transcode.sh" night.mp4 bright.mp4 && stamps night.mp4 >a && stamps bright.mp4 >b && cmp a b &&
+        is "$(wc -l <b)" $frames && has audio bright.mp4 && brighter night.mp4 bright.mp4
+}
+case_transcode_keeps_audio_length() {
+    for kind in night bright; do
+        gst-launch-1.0 -v filesrc location=$kind.mp4 ! decodebin ! audio/x-raw ! identity silent=false ! fakesink 2>&1 |
+            grep -c 'chain ' >$kind.audio
+    done
+    before=$(cat night.audio) after=$(cat bright.audio)
+    # The coder begins and ends with at most two blocks of its own.
+    echo "$before and $after blocks of audio"
+    [ "$before" -gt 0 ] && [ "$((after - before))" -ge -2 ] && [ "$((after - before))" -le 2 ]
+}
+case_transcode_without_audio() {
+    gst-launch-1.0 -q filesrc location=night.mp4 ! qtdemux ! h264parse ! mp4mux ! filesink location=silent.mp4 &&
+        "$here/transcode.sh" silent.mp4 silent-bright.mp4 && is "$(stamps silent-bright.mp4 | wc -l)" $frames &&
+        ! has audio silent-bright.mp4
+}
+case_transcode_takes_properties() {
+    "$here/transcode.sh" night.mp4 plain.mp4 enabled=false && ! brighter night.mp4 plain.mp4
+}
+case_transcode_bad_input() {
+    head -c 1000 /dev/urandom >noise.mp4
+    for bad in absent.mp4 noise.mp4; do
+        ! "$here/transcode.sh" $bad out.mp4 2>message || return 1
+        grep -q "^error: $bad" message && [ ! -e out.mp4 ] && [ ! -e out.mp4.part ] || return 1
+    done
+}
+case_before_after() {
+    WIDTH=$width HEIGHT=$height "$here/before-after.sh" night.mp4 both.mp4 && is "$(stamps both.mp4 | wc -l)" $frames &&
+        gst-discoverer-1.0 -v both.mp4 | grep -q "Width: $((2 * width))"
+}
+case_webcam_falls_back_to_a_test_source() {
+    if [ "$(camera 2>/dev/null)" = test ]; then
+        FRAMES=$frames "$here/webcam.sh" >log 2>&1
+        ended=$?
+        cat log
+        [ $ended = 0 ] && grep -q "^note: no camera" log
+    else
+        FRAMES=$frames "$here/webcam.sh" test
+    fi
+}
+case_multi_camera() {
+    FRAMES=$frames "$here/multi-camera.sh" test test night.mp4
+}
+case_rtsp_with_reconnection() {
+    /usr/bin/python3 "$here/test_rtsp.py"
+}
+case_rtsp_bad_arguments() {
+    ! "$here/rtsp.py" 2>message && grep -q usage message
+}
+case_demo() {
+    DEMO=demo "$here/demo.sh" night.mp4 >log 2>&1
+    ended=$?
+    cat log
+    [ $ended = 0 ] && brighter demo/before.png demo/after.png && grep -q "mean brightness 0\." log &&
+        gst-discoverer-1.0 -v demo/before-after.png | grep -q "Width: 1280"
+}
+case_demo_bad_input() {
+    ! DEMO=demo "$here/demo.sh" absent.mp4 2>message && grep -q "absent.mp4 cannot be read" message
+}
+# The blocks of README.md that begin with ```sh test, each in a folder with the dark clip night.mp4, a dark picture
+# dark.png and a folder photos.
+case_readme() {
+    mkdir -p readme/photos
+    cp night.mp4 readme/
+    # dark.png is the clip's first picture.
+    gst-launch-1.0 -q filesrc location=night.mp4 ! decodebin ! video/x-raw ! videoconvert ! pngenc snapshot=true \
+        ! filesink location=readme/dark.png || return 1
+    cp readme/dark.png readme/photos/one.png
+    cp readme/dark.png readme/photos/two.png
+    ln -sf "$root/pipelines" readme/pipelines
+    awk '/^```/ { if (!on && $0 == "```sh test") { on = 1; n++; next } on = 0 } on { print > ("readme/block" n ".sh") }' \
+        "$root/README.md"
+    [ -e readme/block1.sh ] || { echo "README.md has no block to test"; return 1; }
+    for block in readme/block*.sh; do
+        echo "-- $(cat "$block")"
+        (cd readme && sh -eu "$(basename "$block")") || return 1
+    done
+    brighter readme/night.mp4 readme/bright.mp4
+}
+
+all=$(sed -n 's/^case_\([a-z_]*\)() {$/\1/p' "$here/test.sh")
+passed=0 failed=0
+"$here/night-clip.sh" night.mp4 $width $height $frames || exit 1
+for name in ${*:-$all}; do
+    began=$(date +%s)
+    if (set -e; "case_$name") >"$work/output" 2>&1; then
+        verdict=ok passed=$((passed + 1))
+    else
+        verdict=FAILED failed=$((failed + 1))
+    fi
+    echo "$verdict  $name ($(($(date +%s) - began)) s)"
+    [ $verdict = ok ] || sed 's/^/    /' "$work/output"
+done
+echo "pipelines: $passed passed, $failed failed"
+[ $failed = 0 ]
