@@ -10,7 +10,8 @@ use gst::prelude::*;
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("VmRSS:"));
-    line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+    line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok())
+        .unwrap_or(0)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,15 +45,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             harness.push_and_pull(buffer)?;
             frames += 1;
         }
-        while harness.try_pull_event().is_some() || harness.try_pull_upstream_event().is_some() || bus.pop().is_some() {}
+        while harness.try_pull_event().is_some() || harness.try_pull_upstream_event().is_some() || bus.pop().is_some() {
+        }
         changes += 1;
         // Every size in every format has been seen once.
         if changes == sizes.len() * formats.len() {
             at_start = resident();
-            println!("after {frames} frames and {changes} sizes, {:?}: {at_start} KiB", begin.elapsed());
+            println!(
+                "after {frames} frames and {changes} sizes, {:?}: {at_start} KiB",
+                begin.elapsed()
+            );
         }
     }
-    println!("after {frames} frames and {changes} sizes, {:?}: {} KiB", begin.elapsed(), resident());
+    println!(
+        "after {frames} frames and {changes} sizes, {:?}: {} KiB",
+        begin.elapsed(),
+        resident()
+    );
     println!("{}", element.property::<gst::Structure>("stats"));
     if at_start > 0 {
         println!("growth: {} KiB", resident() as i64 - at_start as i64);

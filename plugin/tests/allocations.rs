@@ -72,10 +72,15 @@ fn the_core_allocates_nothing() {
             .map(|(row, rows)| (vec![40; row * rows], row))
             .collect();
         let mut outputs = planes.clone();
-        let inputs: Vec<_> = planes.iter().map(|(data, stride)| Plane { data, stride: *stride }).collect();
+        let inputs: Vec<_> = planes
+            .iter()
+            .map(|(data, stride)| Plane { data, stride: *stride })
+            .collect();
         let input = Frame::new(spec, &inputs).unwrap();
         let mut run = || {
-            let planes = outputs.iter_mut().map(|(data, stride)| PlaneMut { data, stride: *stride });
+            let planes = outputs
+                .iter_mut()
+                .map(|(data, stride)| PlaneMut { data, stride: *stride });
             let mut output = FrameMut::from_iter(spec, planes).unwrap();
             enhancer.process(&input, &mut output, Parameters::default()).unwrap();
         };

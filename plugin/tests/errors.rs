@@ -100,10 +100,18 @@ fn weights_to_nan(onnx: &mut [u8]) {
     const RAW_DATA: u64 = 9;
     let mut weights = Vec::new();
     for (_, _, graph) in fields(onnx, 0, onnx.len()).into_iter().filter(|f| f.0 == GRAPH) {
-        for (_, _, tensor) in fields(onnx, graph.start, graph.end).into_iter().filter(|f| f.0 == INITIALIZER) {
+        for (_, _, tensor) in fields(onnx, graph.start, graph.end)
+            .into_iter()
+            .filter(|f| f.0 == INITIALIZER)
+        {
             let parts = fields(onnx, tensor.start, tensor.end);
             let is_float = parts.iter().any(|(n, _, r)| *n == DATA_TYPE && onnx[r.start] == 1);
-            weights.extend(parts.into_iter().filter(|(n, _, _)| is_float && *n == RAW_DATA).map(|(_, _, r)| r));
+            weights.extend(
+                parts
+                    .into_iter()
+                    .filter(|(n, _, _)| is_float && *n == RAW_DATA)
+                    .map(|(_, _, r)| r),
+            );
         }
     }
     assert!(!weights.is_empty(), "no weights found");
@@ -124,7 +132,11 @@ fn start(set: impl Fn(&gst::Element)) -> Vec<String> {
     element.set_state(gst::State::Ready).unwrap();
     let change = element.set_state(gst::State::Paused);
     let errors = messages(&bus, gst::MessageType::Error);
-    assert_eq!(change.is_err(), !errors.is_empty(), "a failed start has an error, and only that: {errors:?}");
+    assert_eq!(
+        change.is_err(),
+        !errors.is_empty(),
+        "a failed start has an error, and only that: {errors:?}"
+    );
     element.set_state(gst::State::Null).unwrap();
     errors
 }
@@ -156,7 +168,11 @@ fn damaged_packs_name_the_file_and_the_remedy() {
             "decomposition.onnx" => Subnetwork::Illumination,
             _ => return,
         };
-        *bytes = Pack::open(&model()).unwrap().onnx(other, Precision::Fp32).unwrap().into_owned();
+        *bytes = Pack::open(&model())
+            .unwrap()
+            .onnx(other, Precision::Fp32)
+            .unwrap()
+            .into_owned();
     };
     let nan: Change = |file, bytes| {
         if file == "restoration.onnx" {
@@ -192,7 +208,10 @@ fn files_changed_after_the_manifest_are_named() {
     };
     let swap: Change = |folder| {
         let [a, b, c] = ["decomposition.onnx", "illumination.onnx", "c"].map(|f| folder.join(f));
-        std::fs::rename(&a, &c).and_then(|()| std::fs::rename(&b, &a)).and_then(|()| std::fs::rename(&c, &b)).unwrap();
+        std::fs::rename(&a, &c)
+            .and_then(|()| std::fs::rename(&b, &a))
+            .and_then(|()| std::fs::rename(&c, &b))
+            .unwrap();
     };
     let zero: Change = |folder| std::fs::write(folder.join("adjustment.onnx"), []).unwrap();
     let missing: Change = |folder| std::fs::remove_file(folder.join("adjustment.onnx")).unwrap();
@@ -214,17 +233,28 @@ fn files_changed_after_the_manifest_are_named() {
     }
     let folder = Folder::new("sound");
     write_pack(&folder.0, |_, _| {});
-    assert_eq!(start(|e| e.set_property("model", folder.0.to_str().unwrap())), Vec::<String>::new());
+    assert_eq!(
+        start(|e| e.set_property("model", folder.0.to_str().unwrap())),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn folders_that_cannot_be_read_are_named() {
-    expect("no folder", &start(|e| e.set_property("model", "/no/such/pack")), &["/no/such/pack", "neither"]);
+    expect(
+        "no folder",
+        &start(|e| e.set_property("model", "/no/such/pack")),
+        &["/no/such/pack", "neither"],
+    );
     let folder = Folder::new("unreadable");
     let file = folder.0.join("file");
     std::fs::write(&file, "x").unwrap();
     let below = file.join("pack");
-    expect("below a file", &start(|e| e.set_property("model", below.to_str().unwrap())), &["file/pack", "cannot be read"]);
+    expect(
+        "below a file",
+        &start(|e| e.set_property("model", below.to_str().unwrap())),
+        &["file/pack", "cannot be read"],
+    );
 
     use std::os::unix::fs::PermissionsExt;
     let locked = folder.0.join("locked");
@@ -233,7 +263,11 @@ fn folders_that_cannot_be_read_are_named() {
     if std::fs::read_dir(&locked).is_ok() {
         eprintln!("SKIPPED: this user reads folders without permission (root)");
     } else {
-        expect("locked", &start(|e| e.set_property("model", locked.to_str().unwrap())), &["locked", "read permission"]);
+        expect(
+            "locked",
+            &start(|e| e.set_property("model", locked.to_str().unwrap())),
+            &["locked", "read permission"],
+        );
     }
     std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o700)).unwrap();
 }
@@ -254,7 +288,10 @@ fn an_absent_backend_is_named() {
 #[test]
 fn a_stopped_start_can_be_tried_again() {
     common::init();
-    let element = gst::ElementFactory::make("uretinexenhance").property("model", "/no/such/pack").build().unwrap();
+    let element = gst::ElementFactory::make("uretinexenhance")
+        .property("model", "/no/such/pack")
+        .build()
+        .unwrap();
     assert!(element.set_state(gst::State::Paused).is_err());
     element.set_state(gst::State::Null).unwrap();
     element.set_property("model", model());
@@ -280,7 +317,10 @@ fn a_curve_outside_the_range_is_clamped_and_reported_once() {
         rig.harness.push_and_pull(frame(&caps, n)).unwrap();
         let expected = (1.0 + 3.0 * n as f32).min(20.0);
         let used = rig.stats().get::<f32>("ratio").unwrap();
-        assert!((used - expected).abs() < 1e-3, "frame {n}: ratio {used}, the curve says {expected}");
+        assert!(
+            (used - expected).abs() < 1e-3,
+            "frame {n}: ratio {used}, the curve says {expected}"
+        );
     }
     let warnings = rig.warnings();
     println!("curve: {warnings:?}");

@@ -14,7 +14,12 @@ const DOCUMENT: &str = include_str!("../../docs/element.md");
 /// The rows of the table of properties: name, type, range, default, when it may be set.
 fn documented() -> Vec<[String; 5]> {
     let rows = DOCUMENT.lines().filter(|l| l.starts_with("| `"));
-    let cells = |row: &str| row.trim_matches('|').split('|').map(|c| c.trim().replace('`', "")).collect::<Vec<_>>();
+    let cells = |row: &str| {
+        row.trim_matches('|')
+            .split('|')
+            .map(|c| c.trim().replace('`', ""))
+            .collect::<Vec<_>>()
+    };
     rows.map(cells)
         .filter(|c| c.len() == 6)
         .map(|c| [0, 1, 2, 3, 4].map(|i| c[i].clone()))
@@ -25,17 +30,34 @@ fn documented() -> Vec<[String; 5]> {
 fn specified(p: &glib::ParamSpec) -> [String; 5] {
     let flags = p.flags();
     let (kind, range, default) = if let Some(f) = p.downcast_ref::<glib::ParamSpecFloat>() {
-        ("float".into(), format!("{} to {}", f.minimum(), f.maximum()), f.default_value().to_string())
+        (
+            "float".into(),
+            format!("{} to {}", f.minimum(), f.maximum()),
+            f.default_value().to_string(),
+        )
     } else if let Some(u) = p.downcast_ref::<glib::ParamSpecUInt>() {
-        ("uint".into(), format!("{} to {}", u.minimum(), u.maximum()), u.default_value().to_string())
+        (
+            "uint".into(),
+            format!("{} to {}", u.minimum(), u.maximum()),
+            u.default_value().to_string(),
+        )
     } else if let Some(b) = p.downcast_ref::<glib::ParamSpecBoolean>() {
         ("bool".into(), "true, false".to_string(), b.default_value().to_string())
     } else if let Some(e) = p.downcast_ref::<glib::ParamSpecEnum>() {
         let nicks: Vec<_> = e.enum_class().values().iter().map(|v| v.nick().to_string()).collect();
-        let default = e.enum_class().value(e.default_value_as_i32()).unwrap().nick().to_string();
+        let default = e
+            .enum_class()
+            .value(e.default_value_as_i32())
+            .unwrap()
+            .nick()
+            .to_string();
         ("enum".into(), nicks.join(", "), default)
     } else if let Some(s) = p.downcast_ref::<glib::ParamSpecString>() {
-        ("string".into(), String::new(), s.default_value().unwrap_or_default().to_string())
+        (
+            "string".into(),
+            String::new(),
+            s.default_value().unwrap_or_default().to_string(),
+        )
     } else {
         ("structure".to_string(), String::new(), String::new())
     };
@@ -59,11 +81,26 @@ fn are_as_documented() {
     let specs = element.list_properties();
     let own: Vec<_> = specs.iter().filter(|p| p.owner_type() == element.type_()).collect();
     let rows = documented();
-    assert_eq!(rows.len(), own.len(), "rows in docs/element.md, properties of the element");
+    assert_eq!(
+        rows.len(),
+        own.len(),
+        "rows in docs/element.md, properties of the element"
+    );
     for row in rows {
-        let spec = own.iter().find(|p| p.name() == row[0]).unwrap_or_else(|| panic!("no property {}", row[0]));
-        assert_eq!(specified(spec), row, "property of the element (left), docs/element.md (right)");
-        assert!(spec.nick() != spec.name() && !spec.nick().is_empty(), "nick of {}", row[0]);
+        let spec = own
+            .iter()
+            .find(|p| p.name() == row[0])
+            .unwrap_or_else(|| panic!("no property {}", row[0]));
+        assert_eq!(
+            specified(spec),
+            row,
+            "property of the element (left), docs/element.md (right)"
+        );
+        assert!(
+            spec.nick() != spec.name() && !spec.nick().is_empty(),
+            "nick of {}",
+            row[0]
+        );
         assert!(spec.blurb().is_some_and(|b| b.len() > 5), "blurb of {}", row[0]);
     }
 }
@@ -72,7 +109,11 @@ fn are_as_documented() {
 fn have_their_defaults() {
     common::init();
     let element = gst::ElementFactory::make("uretinexenhance").build().unwrap();
-    for p in element.list_properties().iter().filter(|p| p.owner_type() == element.type_()) {
+    for p in element
+        .list_properties()
+        .iter()
+        .filter(|p| p.owner_type() == element.type_())
+    {
         if p.flags().contains(glib::ParamFlags::WRITABLE) {
             let value = element.property_value(p.name());
             assert_eq!(format!("{value:?}"), format!("{:?}", p.default_value()), "{}", p.name());
@@ -102,7 +143,12 @@ fn values_outside_the_range_become_the_nearest_inside() {
 fn choices_wait_for_ready() {
     let caps = caps("GRAY8", 16, 16);
     let rig = Rig::new("identity", &caps);
-    for (name, value) in [("model", "full"), ("backend", "cpu"), ("threads", "1"), ("precision", "fp16")] {
+    for (name, value) in [
+        ("model", "full"),
+        ("backend", "cpu"),
+        ("threads", "1"),
+        ("precision", "fp16"),
+    ] {
         let before = rig.element.property_value(name);
         rig.element.set_property_from_str(name, value);
         let after = rig.element.property_value(name);
@@ -117,7 +163,10 @@ fn choices_wait_for_ready() {
 fn statistics_tell_what_is_in_use() {
     let caps = caps("NV12", 64, 48);
     let mut rig = Rig::new("identity", &caps);
-    assert_eq!(rig.element.property::<Option<String>>("backend-in-use").as_deref(), Some("identity"));
+    assert_eq!(
+        rig.element.property::<Option<String>>("backend-in-use").as_deref(),
+        Some("identity")
+    );
     rig.element.set_property("ratio", 3.0f32);
     for n in 0..3 {
         rig.harness.push_and_pull(frame(&caps, n)).unwrap();
@@ -131,9 +180,21 @@ fn statistics_tell_what_is_in_use() {
     assert_eq!(stats.get::<f32>("ratio").unwrap(), 3.0);
     assert_eq!(stats.get::<&str>("backend").unwrap(), "identity");
     assert!(!stats.get::<&str>("model").unwrap().is_empty());
-    let (dark, out) = (stats.get::<f32>("luma-in").unwrap(), stats.get::<f32>("luma-out").unwrap());
+    let (dark, out) = (
+        stats.get::<f32>("luma-in").unwrap(),
+        stats.get::<f32>("luma-out").unwrap(),
+    );
     assert!(dark > 0.05 && dark < 0.5 && (dark - out).abs() < 0.01, "{stats}");
-    for stage in ["total", "ingest", "decompose", "update", "restore", "illuminate", "adjust", "compose"] {
+    for stage in [
+        "total",
+        "ingest",
+        "decompose",
+        "update",
+        "restore",
+        "illuminate",
+        "adjust",
+        "compose",
+    ] {
         let times = ["p50", "p95", "p99"].map(|p| stats.get::<f64>(&format!("{stage}-ms-{p}")).unwrap());
         assert!(times[0] <= times[1] && times[1] <= times[2], "{stage}: {times:?}");
     }
@@ -178,5 +239,9 @@ fn never_wait_for_a_frame() {
     }
     let rig = streaming.join().unwrap().unwrap();
     assert_eq!(rig.count("frames"), 2);
-    assert!(calls >= 20, "only {calls} rounds of calls came through while a frame was worked on: {}", rig.stats());
+    assert!(
+        calls >= 20,
+        "only {calls} rounds of calls came through while a frame was worked on: {}",
+        rig.stats()
+    );
 }

@@ -16,7 +16,10 @@ fn pipeline(launch: &str) -> gst::Pipeline {
     common::init();
     let enhance = format!("uretinexenhance backend=identity model={}", model());
     let launch = launch.replace("ENHANCE", &enhance);
-    gst::parse::launch(&launch).unwrap_or_else(|e| panic!("{launch}: {e}")).downcast().unwrap()
+    gst::parse::launch(&launch)
+        .unwrap_or_else(|e| panic!("{launch}: {e}"))
+        .downcast()
+        .unwrap()
 }
 
 /// Waits for the end of the stream or an error; the error's text.
@@ -58,7 +61,9 @@ fn every_frame_of_a_stream_comes_out_until_its_end() {
 fn states_may_change_at_any_time() {
     let p = pipeline("videotestsrc ! video/x-raw,width=64,height=48 ! ENHANCE name=enhance ! fakesink sync=true");
     use gst::State::{Null, Paused, Playing, Ready};
-    for state in [Ready, Paused, Playing, Paused, Playing, Ready, Paused, Null, Playing, Ready, Ready, Null, Paused, Null] {
+    for state in [
+        Ready, Paused, Playing, Paused, Playing, Ready, Paused, Null, Playing, Ready, Ready, Null, Paused, Null,
+    ] {
         settle(&p, state);
     }
     // Without waiting in between.
@@ -66,7 +71,10 @@ fn states_may_change_at_any_time() {
         p.set_state(Playing).unwrap();
         p.set_state(Null).unwrap();
     }
-    assert_eq!(messages(&p.bus().unwrap(), gst::MessageType::Error), Vec::<String>::new());
+    assert_eq!(
+        messages(&p.bus().unwrap(), gst::MessageType::Error),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -89,13 +97,24 @@ fn seeks_flush_and_leave_nothing_behind() {
         p.state(PATIENCE).0.unwrap();
         let sample: gst::Sample = sink.property("last-sample");
         let pts = sample.buffer().unwrap().pts().unwrap();
-        assert!(pts.absdiff(target) <= gst::ClockTime::from_mseconds(40), "asked for {target}, got {pts}");
+        assert!(
+            pts.absdiff(target) <= gst::ClockTime::from_mseconds(40),
+            "asked for {target}, got {pts}"
+        );
         settle(&p, gst::State::Playing);
         settle(&p, gst::State::Paused);
     }
     // Backwards, and to the end.
     let (start, stop) = (gst::ClockTime::ZERO, gst::ClockTime::from_seconds(2));
-    p.seek(1.0, gst::SeekFlags::FLUSH, gst::SeekType::Set, start, gst::SeekType::Set, stop).unwrap();
+    p.seek(
+        1.0,
+        gst::SeekFlags::FLUSH,
+        gst::SeekType::Set,
+        start,
+        gst::SeekType::Set,
+        stop,
+    )
+    .unwrap();
     settle(&p, gst::State::Playing);
     assert_eq!(finish(&p), Ok(()));
     assert_eq!(count(&p, "failed"), 0);
@@ -126,7 +145,14 @@ fn caps_change_while_the_pipeline_runs() {
     let (filter, sink) = (p.by_name("filter").unwrap(), p.by_name("sink").unwrap());
     for (format, width, height) in [("I420", 80, 60), ("RGB", 33, 17), ("GRAY8", 16, 16), ("NV12", 64, 48)] {
         let wanted = gst::Caps::builder("video/x-raw");
-        filter.set_property("caps", wanted.field("format", format).field("width", width).field("height", height).build());
+        filter.set_property(
+            "caps",
+            wanted
+                .field("format", format)
+                .field("width", width)
+                .field("height", height)
+                .build(),
+        );
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let current = sink.static_pad("sink").unwrap().current_caps();
@@ -134,23 +160,34 @@ fn caps_change_while_the_pipeline_runs() {
             if s.is_some_and(|s| s.get("format") == Ok(format) && s.get("width") == Ok(width)) {
                 break;
             }
-            assert!(Instant::now() < deadline, "still {current:?}, not {format} {width}x{height}");
+            assert!(
+                Instant::now() < deadline,
+                "still {current:?}, not {format} {width}x{height}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
     assert_eq!(count(&p, "failed"), 0);
-    assert_eq!(messages(&p.bus().unwrap(), gst::MessageType::Error), Vec::<String>::new());
+    assert_eq!(
+        messages(&p.bus().unwrap(), gst::MessageType::Error),
+        Vec::<String>::new()
+    );
     settle(&p, gst::State::Null);
 }
 
 #[test]
 fn refusals_reach_the_bus_of_a_pipeline() {
     for (caps, part) in [
-        ("video/x-raw,width=64,height=48,interlace-mode=interleaved", "deinterlace"),
+        (
+            "video/x-raw,width=64,height=48,interlace-mode=interleaved",
+            "deinterlace",
+        ),
         ("video/x-raw,width=64,height=48,interlace-mode=mixed", "deinterlace"),
         ("video/x-raw,width=15,height=15", "15x15"),
     ] {
-        let p = pipeline(&format!("videotestsrc num-buffers=5 ! {caps} ! ENHANCE name=enhance ! fakesink"));
+        let p = pipeline(&format!(
+            "videotestsrc num-buffers=5 ! {caps} ! ENHANCE name=enhance ! fakesink"
+        ));
         let _ = p.set_state(gst::State::Playing);
         let error = finish(&p).expect_err(caps);
         assert!(error.contains(part), "{caps}: {error}");
@@ -166,13 +203,20 @@ fn late_frames_are_dropped_and_counted() {
         rig.element.set_property("qos", qos);
         rig.harness.push_and_pull(frame(&caps, 0)).unwrap();
         // Frame 1 was shown 60 ms late: whatever is before 160 ms will not make it.
-        let late = gst::event::Qos::new(gst::QOSType::Underflow, 2.0, 60_000_000, gst::ClockTime::from_mseconds(40));
+        let late = gst::event::Qos::new(
+            gst::QOSType::Underflow,
+            2.0,
+            60_000_000,
+            gst::ClockTime::from_mseconds(40),
+        );
         assert!(rig.harness.push_upstream_event(late));
         rig.harness.push(frame(&caps, 2)).unwrap();
         rig.harness.push_and_pull(frame(&caps, 10)).unwrap();
         assert_eq!(rig.count("dropped"), dropped, "qos={qos}");
         assert_eq!(rig.count("frames"), 3 - dropped, "qos={qos}");
-        let told = std::iter::from_fn(|| rig.bus.pop()).filter(|m| m.type_() == gst::MessageType::Qos).count();
+        let told = std::iter::from_fn(|| rig.bus.pop())
+            .filter(|m| m.type_() == gst::MessageType::Qos)
+            .count();
         assert_eq!(told as u64, dropped, "QoS messages, qos={qos}");
     }
 }
@@ -190,8 +234,13 @@ fn latency_is_what_was_measured() {
     }
     let own = rig.harness.query_latency().unwrap() - before;
     let p95 = rig.stats().get::<f64>("total-ms-p95").unwrap();
-    assert!(own.mseconds() >= 1 && own.mseconds() as f64 >= p95 * 0.5, "told {own}, measured {p95} ms");
-    let told = std::iter::from_fn(|| rig.bus.pop()).filter(|m| m.type_() == gst::MessageType::Latency).count();
+    assert!(
+        own.mseconds() >= 1 && own.mseconds() as f64 >= p95 * 0.5,
+        "told {own}, measured {p95} ms"
+    );
+    let told = std::iter::from_fn(|| rig.bus.pop())
+        .filter(|m| m.type_() == gst::MessageType::Latency)
+        .count();
     assert!(told >= 1, "a live pipeline is told to ask again");
 }
 
@@ -200,7 +249,12 @@ fn several_elements_share_a_process() {
     let branch = "ENHANCE ! fakesink";
     let source = "videotestsrc num-buffers=30 ! video/x-raw,format=NV12,width=64,height=48 ! queue ! ";
     let launch: Vec<_> = (0..4)
-        .map(|i| format!("{source} {}", branch.replace("ENHANCE", &format!("ENHANCE name=enhance{i} ratio={}", i + 1))))
+        .map(|i| {
+            format!(
+                "{source} {}",
+                branch.replace("ENHANCE", &format!("ENHANCE name=enhance{i} ratio={}", i + 1))
+            )
+        })
         .collect();
     let p = pipeline(&launch.join("  "));
     settle(&p, gst::State::Playing);
@@ -222,17 +276,24 @@ fn the_network_brightens() {
     let s = rig.stats();
     let (dark, bright) = (s.get::<f32>("luma-in").unwrap(), s.get::<f32>("luma-out").unwrap());
     assert!(bright > dark * 1.1, "{s}");
-    assert_eq!(rig.element.property::<Option<String>>("backend-in-use").as_deref(), Some("cpu"));
+    assert_eq!(
+        rig.element.property::<Option<String>>("backend-in-use").as_deref(),
+        Some("cpu")
+    );
 }
 
 #[test]
 fn real_clips_keep_their_frames_and_times() {
     let Some(folder) = clips() else { return };
-    let mut found: Vec<_> = ["normal/carphone_qcif.mp4", "normal/intel_asl_walk_480p.mkv", "normal/pets_vtest_480x360.avi"]
-        .iter()
-        .map(|f| folder.join(f))
-        .filter(|f| f.exists())
-        .collect();
+    let mut found: Vec<_> = [
+        "normal/carphone_qcif.mp4",
+        "normal/intel_asl_walk_480p.mkv",
+        "normal/pets_vtest_480x360.avi",
+    ]
+    .iter()
+    .map(|f| folder.join(f))
+    .filter(|f| f.exists())
+    .collect();
     if found.is_empty() {
         eprintln!("SKIPPED: none of the clips is in {}", folder.display());
     }

@@ -25,7 +25,10 @@ pub fn model() -> String {
 pub fn element(backend: &str) -> gst::Element {
     init();
     let element = gst::ElementFactory::make("uretinexenhance").property("model", model());
-    element.property_from_str("backend", backend).build().expect("the element")
+    element
+        .property_from_str("backend", backend)
+        .build()
+        .expect("the element")
 }
 
 /// The element in a harness, with a bus to hear what it says.
@@ -78,9 +81,7 @@ pub fn messages(bus: &gst::Bus, kind: gst::MessageType) -> Vec<String> {
     while let Some(message) = bus.pop() {
         match message.view() {
             gst::MessageView::Error(e) if kind == gst::MessageType::Error => texts.push(e.error().message().into()),
-            gst::MessageView::Warning(w) if kind == gst::MessageType::Warning => {
-                texts.push(w.error().message().into())
-            }
+            gst::MessageView::Warning(w) if kind == gst::MessageType::Warning => texts.push(w.error().message().into()),
             _ => {}
         }
     }
@@ -121,7 +122,13 @@ pub fn frame(caps: &gst::Caps, n: u64) -> gst::Buffer {
     // 10-bit words: the high byte stays low, so that every code is in its range.
     let wide = info.comp_depth(0) > 8;
     let bytes: Vec<u8> = (0..info.size())
-        .map(|i| if wide && i % 2 == 1 { (noise.next() % 2) as u8 } else { 16 + (noise.next() % 64) as u8 })
+        .map(|i| {
+            if wide && i % 2 == 1 {
+                (noise.next() % 2) as u8
+            } else {
+                16 + (noise.next() % 64) as u8
+            }
+        })
         .collect();
     let mut buffer = gst::Buffer::from_mut_slice(bytes);
     let time = gst::ClockTime::from_mseconds(40);
