@@ -79,7 +79,8 @@ def _lite_restoration(net, g):
     x = g.add(x, g.depth_to_space(g.conv(y, *_parameters(net.up)), 2))
     for conv in net.join:
         x = g.relu(g.conv(x, *_parameters(conv)))
-    green_out = g.add(green, g.conv(x, *_parameters(net.luma)))
+    kept = g.mul(green, g.relu(g.conv(x, *_parameters(net.gate_luma))))
+    green_out = g.add(kept, g.conv(x, *_parameters(net.luma)))
     c = g.concat(g.sub(red, green), g.sub(blue, green))
     e = g.leaky(g.conv(g.space_to_depth(c, 2), *_parameters(net.chroma_down)))
     e = g.mul(e, g.sigmoid(g.conv(y, *_parameters(net.gate_deep))))

@@ -77,7 +77,7 @@ class LiteRestoration(nn.Module):
         self.luma = _conv(width, 16)
         self.chroma_down, self.chroma_up = _conv(128, chroma, 1, bias=False), _conv(chroma, 128, 1, bias=False)
         self.chroma = _conv(chroma, chroma, bias=False)
-        self.gate_deep, self.gate = _conv(deep, chroma, 1), _conv(width, 32, 1)
+        self.gate_deep, self.gate, self.gate_luma = _conv(deep, chroma, 1), _conv(width, 32, 1), _conv(width, 16, 1)
 
     def forward(self, p, q):
         red, green, blue = split_colours(p)
@@ -88,7 +88,8 @@ class LiteRestoration(nn.Module):
         x = x + F.pixel_shuffle(self.up(y), 2)
         for conv in self.join:
             x = F.relu(conv(x))
-        green_out = green + self.luma(x)
+        # The gates say where the input is detail to keep, and where it is noise to replace.
+        green_out = green * F.relu(self.gate_luma(x)) + self.luma(x)
         c = torch.cat([red - green, blue - green], 1)
         e = F.leaky_relu(self.chroma_down(unshuffle(c, 2)), 0.2) * torch.sigmoid(self.gate_deep(y))
         e = F.leaky_relu(self.chroma(e), 0.2)
@@ -135,4 +136,6 @@ class Lite(Unfolding):
             self.illumination.last.bias.zero_()
             self.restoration.luma.weight.mul_(0.1)
             self.restoration.chroma_up.weight.mul_(0.1)
-            self.restoration.gate.bias.fill_(1.0)
+            for gate in (self.restoration.gate, self.restoration.gate_luma):
+                gate.weight.mul_(0.1)
+                gate.bias.fill_(1.0)

@@ -35,6 +35,7 @@ def picture(output, target, dark, weights, structure=True):
     total = total + weights["chroma"] * weight * (a - b).abs().mean((1, 2, 3))
     a, b = ((x * x).sum(1).add(1e-5).sqrt() for x in (a, b))
     total = total + weights["saturation"] * weight * (a - b).abs().mean((1, 2))
+    total = total + weights["vivid"] * weight * (a.mean((1, 2)) - b.mean((1, 2))).abs()
     return total.mean()
 
 

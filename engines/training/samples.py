@@ -39,6 +39,24 @@ def look(image):
     return means, cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA)
 
 
+def recoloured(dark, bright):
+    """The dark 8-bit picture with the bright one's white balance and saturation, its noise kept.
+
+    LOL's dark pictures carry up to three times the colour of their twins, from casts and black level. A
+    network that only sees those learns to bleach, and bleaches other cameras, which are not like that.
+    """
+    small, wanted = (cv2.resize(x, (38, 25), interpolation=cv2.INTER_AREA).astype(np.float32) for x in (dark, bright))
+    balance = np.clip(wanted.mean((0, 1)) / np.maximum(small.mean((0, 1)), 0.05), 0.05, 50)
+    balance = np.clip(balance / (balance @ small.mean((0, 1)) / small.mean()), 0.5, 2)
+
+    def saturation(image):
+        return np.abs(image - image.mean(2, keepdims=True)).sum() / image.sum()
+    factor = np.clip(saturation(wanted) / max(saturation(small * balance), 1e-3), 0.3, 1.6)
+    image = dark * balance
+    mean = image.mean(2, keepdims=True)
+    return np.rint(np.clip(mean + factor * (image - mean), 0, 255)).astype(np.uint8)
+
+
 def smooth_edges(v, radius=10, epsilon=0.01):
     """Guided filter of a plane by itself: smooth inside surfaces, sharp at lamps."""
     size = (2 * radius + 1, 2 * radius + 1)
@@ -90,12 +108,17 @@ class Samples:
         self.kinds, shares = list(mix), np.array(list(mix.values()))
         self.shares = shares / shares.sum()
         self.rng = np.random.default_rng(seed)
-        self.pairs = {name: [(low, high, self._fit(self._small(low), self._small(high)),
-                              look(low.astype(np.float32) / 255))
-                             for low, high, _ in stored[name]] for name in ("lol", "sice")}
-        self.pairs = {name: [p for p in pairs if p[2] > LOWEST_FIT] for name, pairs in self.pairs.items()}
+        self.recolour = settings["data"]["recolour"]
+        self.pairs = {name: self._loaded(stored[name]) for name in ("lol", "sice")}
+        self.other_colours = self._loaded([(recoloured(low, high), high, name) for low, high, name in stored["lol"]])
         self.clean, self.held = stored["clean"], stored["held"]
         self.clean_small = [self._small(image) for image in self.clean]
+
+    def _loaded(self, pairs):
+        """(dark, bright, name) -> (dark, bright, fitting ratio, what a patch cannot show) where darker indeed."""
+        found = [(low, high, self._fit(self._small(low), self._small(high)), look(low.astype(np.float32) / 255))
+                 for low, high, _ in pairs]
+        return [pair for pair in found if pair[2] > LOWEST_FIT]
 
     def _fit(self, dark, bright):
         return fitting_ratio(dark, bright, self.ratio["fit_scale"], self.ratio["fit_power"])
@@ -121,7 +144,8 @@ class Samples:
         return float(np.exp(self.rng.uniform(0, np.log(max(highest, 1.01)))))
 
     def _real(self, name, patch):
-        low, high, fit, seen = self.pairs[name][self.rng.integers(len(self.pairs[name]))]
+        pairs = self.other_colours if name == "lol" and self.rng.random() < self.recolour else self.pairs[name]
+        low, high, fit, seen = pairs[self.rng.integers(len(pairs))]
         dark, bright = flip(self.rng, *self._crop(patch, low, high))
         dark, bright = dark.astype(np.float32) / 255, bright.astype(np.float32) / 255
         ratio = self._ratio(fit)

@@ -29,10 +29,12 @@ LIMITS = {"full": 2_000_000, "lite": 600_000}
 
 def provenance(stored, machine):
     options = stored["settings"][stored["pack"]]
+    runs = stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
+    steps, minutes = sum(r[0] for r in runs), sum(r[1] for r in runs) / 60
     return (f"Trained by the uretinexenhance project from random initialisation on LOL our485 (a subset without "
             f"the evaluation scenes), SICE and FiveK pairs, and synthetically darkened BSDS500, ImageNet samples "
-            f"and video frames: {stored['step']} steps of {options['batch']} patches of {options['patch']} pixels, "
-            f"{stored['seconds'] / 60:.0f} minutes on {machine}, {datetime.date.today():%Y-%m-%d}. "
+            f"and video frames: {steps} steps of {options['batch']} patches of {options['patch']} pixels, "
+            f"{minutes:.0f} minutes on {machine}, {datetime.date.today():%Y-%m-%d}. "
             "The authors' checkpoint was used neither for initialisation nor as a teacher.")
 
 

@@ -6,6 +6,7 @@ Run prepare.py first. A run resumes from its last checkpoint; --steps changes th
 replaced with --set, for example --set loss.ssim=0.5 --set lite.network.rounds=3.
 """
 import argparse
+import functools
 import json
 import os
 import sys
@@ -63,6 +64,14 @@ def lite_loss(model, batch, weights, _step, _settings):
     return total
 
 
+@functools.cache
+def teacher(path, device):
+    stored = torch.load(path, map_location=device, weights_only=False)
+    model = make_lite(stored["settings"]).to(device).eval()
+    model.load_state_dict(stored["average"])
+    return model
+
+
 @torch.no_grad()
 def frame_means(model, frame, rounds):
     """The means that squeeze-and-excitation takes over a frame, one per round, from its thumbnail."""
@@ -81,9 +90,15 @@ def full_loss(model, batch, weights, step, settings):
     """One to three rounds, at random, and the loss on the last.
 
     The adjustment learns the curve itself, from the L of the batch and from planes of every level;
-    the others are trained through the exact curve. The first steps also say what Q is.
+    the others are trained through the exact curve. The first steps also say what Q is. A trained `lite`,
+    where given, teaches L: it knows the whole frame from the start, `full` only through R.
     """
-    dark, ratio, target, _, frame = batch
+    dark, ratio, target, means, frame = batch
+    taught = None
+    if settings["full"].get("teacher"):
+        with torch.no_grad(), torch.autocast(dark.device.type, enabled=False):
+            found = teacher(settings["full"]["teacher"], dark.device).stages(dark, seen=means)
+            taught = found[max(k for k in found if k[0] == "l")]
     rounds = int(np.random.choice([1, 2, 3], p=settings["full"]["rounds"]))
     means = frame_means(model, frame, rounds)
     p, q = model.decomposition(dark)
@@ -98,6 +113,8 @@ def full_loss(model, batch, weights, step, settings):
     # Decomposition: P·Q = I, and Q near the largest channel.
     v = F.avg_pool2d(dark.amax(1, keepdim=True), 5, stride=1, padding=2, count_include_pad=False)
     level = dark.mean((1, 2, 3), keepdim=True) + 0.03
+    if taught is not None:
+        total = total + weights["taught"] * (torch.log(l + 0.01) - torch.log(taught + 0.01)).abs().mean()
     guide = max(0.0, 1.0 - step / max(1, settings["full"]["guide"]))
     total = total + max(guide, 0.05) * ((p0 * q0 - dark).abs() / level).mean()
     total = total + guide * 0.5 * ((q0 - v - 0.02).abs() / level).mean()
@@ -126,10 +143,10 @@ def replace(settings, change):
     settings[key] = json.loads(text)
 
 
-def learning_rate(step, options):
+def learning_rate(step, options, progress):
+    """Warm-up by steps, then half a cosine over `progress` 0..1."""
     if step < options["warmup"]:
         return options["rate"] * (step + 1) / options["warmup"]
-    progress = min(1.0, (step - options["warmup"]) / max(1, options["steps"] - options["warmup"]))
     low, high = options["rate_end"], options["rate"]
     return low + (high - low) * 0.5 * (1 + np.cos(np.pi * progress))
 
@@ -140,6 +157,7 @@ def main():
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     parser.add_argument("--name", help="folder of this run under --runs; default is the pack's name")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--minutes", type=float, help="end after this time; the learning rate follows the clock")
     parser.add_argument("--start", type=Path, help="weights of another run to start from")
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoint of this run")
     parser.add_argument("--threads", type=int, default=0)
@@ -163,33 +181,49 @@ def main():
     average = make(settings).to(device)
     average.load_state_dict(model.state_dict())
     optimizer = torch.optim.Adam(model.parameters(), lr=options["rate"], betas=(0.9, 0.99))
-    step, spent = 0, 0.0
+    step, spent, earlier = 0, 0.0, []
     checkpoint = run / "checkpoint.pt"
     if arguments.start and (arguments.fresh or not checkpoint.exists()):
         stored = torch.load(arguments.start, map_location=device, weights_only=False)
-        model.load_state_dict(stored["average"])
-        average.load_state_dict(stored["average"])
+        model.load_state_dict(stored["average"], strict=False)
+        average.load_state_dict(model.state_dict())
+        earlier = stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
     elif checkpoint.exists() and not arguments.fresh:
         stored = torch.load(checkpoint, map_location=device, weights_only=False)
         model.load_state_dict(stored["model"])
         average.load_state_dict(stored["average"])
         optimizer.load_state_dict(stored["optimizer"])
-        step, spent = stored["step"], stored["seconds"]
+        step, spent, earlier = stored["step"], stored["seconds"], stored.get("earlier", [])
     np.random.seed(options["seed"] + step)
     samples = Samples(arguments.runs / settings["data"]["cache"], settings, options["seed"] + step)
 
     def save():
         stored = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                  "step": step, "seconds": spent, "settings": settings, "pack": arguments.pack}
+                  "step": step, "seconds": spent, "earlier": earlier, "settings": settings, "pack": arguments.pack}
         torch.save(stored, checkpoint.with_suffix(".new"))
         os.replace(checkpoint.with_suffix(".new"), checkpoint)
 
+    def report():
+        figures = validate(average, samples.held, curve if arguments.pack == "full" else None)
+        line = {"step": step, "seconds": round(spent), "loss": round(mean_loss or 0.0, 4), **figures}
+        tqdm.write(json.dumps(line))
+        with open(run / "log.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+
     bar = tqdm(total=options["steps"], initial=step, desc=arguments.pack, unit="step", mininterval=10)
     mean_loss, clock = None, time.monotonic()
+    begun = clock
     autocast = bool(options.get("bfloat16"))
-    while step < options["steps"]:
+    while True:
+        if arguments.minutes:
+            progress = (time.monotonic() - begun) / 60 / arguments.minutes
+        else:
+            progress = (step - options["warmup"]) / max(1, options["steps"] - options["warmup"])
+        done = progress >= 1 or (not arguments.minutes and step >= options["steps"])
+        if done:
+            break
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, options)
+            group["lr"] = learning_rate(step, options, min(max(progress, 0.0), 1.0))
         batch = [torch.from_numpy(x).to(device) for x in samples.batch(options["batch"], options["patch"])]
         with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
             loss = loss_of(model, batch, weights, step, settings)
@@ -212,15 +246,13 @@ def main():
         mean_loss = loss.item() if mean_loss is None else 0.99 * mean_loss + 0.01 * loss.item()
         bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
         bar.update()
-        if step % options["checkpoint_every"] == 0 or step == options["steps"]:
+        if step % options["checkpoint_every"] == 0:
             save()
-        if step % options["validate_every"] == 0 or step == options["steps"]:
-            figures = validate(average, samples.held, curve if arguments.pack == "full" else None)
-            line = {"step": step, "seconds": round(spent), "loss": round(mean_loss, 4), **figures}
-            tqdm.write(json.dumps(line))
-            with open(run / "log.jsonl", "a") as file:
-                file.write(json.dumps(line) + "\n")
+        if step % options["validate_every"] == 0:
+            report()
             clock = time.monotonic()
+    save()
+    report()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+//! What property `stats` shows: counts, times, lumas, and what is in use.
+
+use uretinex::{Percentiles, Report, Stage, Statistics};
+
+/// Counts and times since the element was started.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    statistics: Statistics,
+    /// The ratio of the latest enhanced frame.
+    ratio: Option<f32>,
+    /// Dropped because they would have come too late.
+    pub dropped: u64,
+    /// Passed on unchanged because something went wrong.
+    pub failed: u64,
+    /// Passed on unchanged because that was asked for.
+    pub passed: u64,
+    /// The backend and the model pack, once they are loaded.
+    pub in_use: Option<InUse>,
+}
+
+/// The choices that `auto` came to.
+#[derive(Debug, Clone)]
+pub(super) struct InUse {
+    pub backend: &'static str,
+    pub model: String,
+}
+
+impl Counters {
+    /// Nothing counted yet.
+    pub fn of(in_use: InUse) -> Self {
+        Self {
+            in_use: Some(in_use),
+            ..Self::default()
+        }
+    }
+
+    /// Adds an enhanced frame.
+    pub fn add(&mut self, report: &Report, ratio: f32) {
+        self.statistics.add(report);
+        self.ratio = Some(ratio);
+    }
+
+    /// Enhanced frames.
+    pub fn frames(&self) -> u64 {
+        self.statistics.frames()
+    }
+
+    /// The whole frame's time.
+    pub fn total(&self) -> Percentiles {
+        self.statistics.total()
+    }
+
+    /// Everything, as users see it; `ratio` stands in until there is a frame.
+    pub fn structure(&self, ratio: f32) -> gst::Structure {
+        let mut s = gst::Structure::builder("uretinexenhance-stats")
+            .field("frames", self.frames())
+            .field("dropped", self.dropped)
+            .field("failed", self.failed)
+            .field("passed", self.passed)
+            .field("backend", self.in_use.as_ref().map(|u| u.backend))
+            .field("model", self.in_use.as_ref().map(|u| u.model.as_str()))
+            .field("ratio", self.ratio.unwrap_or(ratio))
+            .field("luma-in", self.statistics.last().map_or(0.0, |r| r.luma_in))
+            .field("luma-out", self.statistics.last().map_or(0.0, |r| r.luma_out))
+            .build();
+        let mut times = |name: &str, p: Percentiles| {
+            for (percent, ms) in [("p50", p.p50), ("p95", p.p95), ("p99", p.p99)] {
+                s.set(format!("{name}-ms-{percent}"), ms);
+            }
+        };
+        times("total", self.total());
+        for stage in Stage::ALL {
+            times(stage.name(), self.statistics.stage(stage));
+        }
+        s
+    }
+}

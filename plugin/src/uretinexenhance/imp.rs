@@ -1,0 +1,468 @@
+//! The element: buffers in, enhanced buffers out.
+//!
+//! Locks: `settings` and `counters` are held for the length of a copy, by any thread. `worker` is held by the
+//! streaming thread while it works on a frame, and by state changes while no frame can come; property access,
+//! queries and negotiation of caps never take it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::base_transform::{GenerateOutputSuccess, InputBuffer, PrepareOutputBufferSuccess};
+use gst_base::subclass::prelude::*;
+use gst_video::{VideoBufferPool, VideoInfo, VideoMeta};
+use uretinex::{Enhancer, Error, ErrorKind, Parameters, RATIO_RANGE, Report};
+
+use super::buffers::Layout;
+use super::caps::{self, Stream};
+use super::counters::{Counters, InUse};
+use super::latency::{self, Latency};
+use super::settings::{self, Live, Settings};
+use super::{errors, qos};
+
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "uretinexenhance",
+        gst::DebugColorFlags::empty(),
+        Some("URetinex-Net enhancement"),
+    )
+});
+
+/// What works on frames.
+struct Worker {
+    enhancer: Enhancer,
+    stream: Option<Stream>,
+    /// Kinds of warnings that are on the bus already.
+    warned: Vec<ErrorKind>,
+    warned_of_curve: bool,
+}
+
+/// Implementation of the element.
+#[derive(Default)]
+pub struct URetinexEnhance {
+    settings: Mutex<Settings>,
+    counters: Mutex<Counters>,
+    worker: Mutex<Option<Worker>>,
+    latency: Latency,
+    /// Whether what is downstream reads strides from video metas.
+    strides_downstream: AtomicBool,
+    /// The caps refused last, so that a retry is not reported again.
+    refused: Mutex<Option<gst::Caps>>,
+}
+
+/// Why a frame was not enhanced.
+enum Failure {
+    /// The stream is to stop, or has an error of its own.
+    Flow(gst::FlowError),
+    /// This frame is passed on as it is.
+    Frame(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Frame(error)
+    }
+}
+
+/// A panic while the lock was held leaves data that is still in order.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `f`; a panic becomes an error.
+fn without_panic<T>(f: impl FnOnce() -> uretinex::Result<T>) -> uretinex::Result<T> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Err(Error::new(
+            ErrorKind::BackendFailed,
+            format!(
+                "a programming error in uretinex ({}): please report it",
+                text.unwrap_or("panic")
+            ),
+        ))
+    })
+}
+
+impl URetinexEnhance {
+    /// Sets controlled properties to their values at the buffer's time.
+    fn follow_controller(&self, buffer: &gst::BufferRef) {
+        let element = self.obj();
+        if !element.has_active_control_bindings() {
+            return;
+        }
+        let segment = element.segment();
+        let Some(time) = segment
+            .downcast_ref::<gst::ClockTime>()
+            .and_then(|s| s.to_stream_time(buffer.pts()))
+        else {
+            return;
+        };
+        if let Err(e) = element.sync_values(time) {
+            gst::debug!(CAT, imp = self, "{e}");
+        }
+        for (name, range) in [("ratio", RATIO_RANGE), ("strength", 0.0..=1.0)] {
+            let binding = element.control_binding(name);
+            let value = binding
+                .and_then(|b| ControlBindingExt::value(&b, time))
+                .and_then(|v| v.get::<f32>().ok());
+            if let Some(value) = value.filter(|v| !range.contains(v)) {
+                self.report_curve(name, value, range);
+            }
+        }
+    }
+
+    fn report_curve(&self, name: &str, value: f32, range: std::ops::RangeInclusive<f32>) {
+        let mut worker = lock(&self.worker);
+        let Some(worker) = worker.as_mut().filter(|w| !w.warned_of_curve) else {
+            return;
+        };
+        worker.warned_of_curve = true;
+        let error = Error::new(
+            ErrorKind::InvalidOption,
+            format!(
+                "the controller's curve gives {name} {value}, outside {} to {}: the nearest value within is used; \
+                 correct the curve",
+                range.start(),
+                range.end()
+            ),
+        );
+        gst::warning!(CAT, imp = self, "{error}");
+        errors::warn(&self.obj(), &error);
+    }
+
+    /// Takes one buffer through the network, into a buffer of the pool.
+    fn enhance(&self, input: &gst::Buffer, parameters: Parameters) -> Result<gst::Buffer, Failure> {
+        let started = Instant::now();
+        let mut worker = lock(&self.worker);
+        let Some(Worker {
+            enhancer,
+            stream: Some(stream),
+            ..
+        }) = worker.as_mut()
+        else {
+            return Err(Failure::Flow(gst::FlowError::NotNegotiated));
+        };
+        let unreadable =
+            |e: glib::BoolError| Error::new(ErrorKind::InvalidFrame, format!("no access to the buffer: {e}"));
+        let map = input.map_readable().map_err(unreadable)?;
+        let frame = Layout::of(input, &stream.info)?.frame(&map, stream.spec)?;
+
+        let prepared = self
+            .parent_prepare_output_buffer(InputBuffer::Readable(input))
+            .map_err(Failure::Flow)?;
+        let PrepareOutputBufferSuccess::Buffer(mut output) = prepared else {
+            return Err(Failure::Flow(gst::FlowError::Error));
+        };
+        let buffer = output.make_mut();
+        let layout = Layout::of(buffer, &stream.info)?;
+        let mut map_out = buffer.map_writable().map_err(unreadable)?;
+        let mut frame_out = layout.frame_mut(&mut map_out, stream.spec)?;
+        let report = without_panic(|| enhancer.process(&frame, &mut frame_out, parameters))?;
+        drop(map_out);
+        drop(worker);
+        self.account(
+            Report {
+                total: started.elapsed(),
+                ..report
+            },
+            parameters.ratio,
+        );
+        Ok(output)
+    }
+
+    /// Adds an enhanced frame to the statistics, and to the latency.
+    fn account(&self, report: Report, ratio: f32) {
+        let mut counters = lock(&self.counters);
+        counters.add(&report, ratio);
+        if counters.frames() % latency::INTERVAL != 1 {
+            return;
+        }
+        let p95 = counters.total().p95;
+        drop(counters);
+        if self.latency.measured(p95) {
+            let element = self.obj();
+            gst::info!(CAT, imp = self, "latency is now {}", self.latency.reported());
+            let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
+        }
+    }
+
+    /// Counts a frame that is passed on for an error, and reports the first of its kind.
+    fn frame_failed(&self, error: &Error) {
+        gst::warning!(CAT, imp = self, "frame passed on unchanged: {error}");
+        lock(&self.counters).failed += 1;
+        let mut worker = lock(&self.worker);
+        let Some(worker) = worker.as_mut().filter(|w| !w.warned.contains(&error.kind())) else {
+            return;
+        };
+        worker.warned.push(error.kind());
+        let error = Error::new(error.kind(), format!("a frame is passed on unchanged: {error}"));
+        errors::warn(&self.obj(), &error);
+    }
+
+    /// Puts an error about caps on the bus, once for the same caps.
+    fn refuse(&self, caps: &gst::Caps, error: &Error) {
+        gst::error!(CAT, imp = self, "{error}: {caps}");
+        if lock(&self.refused)
+            .replace(caps.clone())
+            .is_none_or(|before| before != *caps)
+        {
+            self.post_error_message(errors::message(error));
+        }
+    }
+
+    fn live(&self) -> Live {
+        lock(&self.settings).live
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for URetinexEnhance {
+    const NAME: &'static str = "GstURetinexEnhance";
+    type Type = super::URetinexEnhance;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for URetinexEnhance {
+    fn properties() -> &'static [glib::ParamSpec] {
+        settings::specifications()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let name = pspec.name();
+        if name == "qos" {
+            return qos::set_enabled(&*self.obj(), value.get().expect("of the specified type"));
+        }
+        let live = pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
+        if !live && lock(&self.counters).in_use.is_some() {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "{name} can be set in states NULL and READY only: ignored"
+            );
+        } else if !lock(&self.settings).set(name, value) {
+            gst::warning!(CAT, imp = self, "{name} is not a number: ignored");
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "qos" => qos::is_enabled(&*self.obj()).to_value(),
+            "stats" => {
+                let ratio = self.live().parameters.ratio;
+                lock(&self.counters).structure(ratio).to_value()
+            }
+            "backend-in-use" => lock(&self.counters).in_use.as_ref().map(|u| u.backend).to_value(),
+            name => lock(&self.settings).get(name).expect("a property of the table"),
+        }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        qos::set_enabled(&*self.obj(), true);
+    }
+}
+
+impl GstObjectImpl for URetinexEnhance {}
+
+impl ElementImpl for URetinexEnhance {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "URetinex-Net night video enhancer",
+                "Filter/Effect/Video",
+                "Makes night video bright and clean with URetinex-Net",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = caps::template();
+            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                .map(|(name, direction)| {
+                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).expect("a valid template")
+                })
+                .into()
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseTransformImpl for URetinexEnhance {
+    const MODE: gst_base::subclass::BaseTransformMode = gst_base::subclass::BaseTransformMode::NeverInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    /// READY to PAUSED: loads the pack, so that whatever is wrong with it fails the state change.
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let options = lock(&self.settings).options();
+        gst::debug!(CAT, imp = self, "{options:?}");
+        let enhancer = without_panic(|| Enhancer::new(&options)).map_err(|e| errors::message(&e))?;
+        *lock(&self.counters) = Counters::of(InUse {
+            backend: enhancer.backend_name(),
+            model: enhancer.model().name.clone(),
+        });
+        *lock(&self.worker) = Some(Worker {
+            enhancer,
+            stream: None,
+            warned: Vec::new(),
+            warned_of_curve: false,
+        });
+        self.latency.reset();
+        *lock(&self.refused) = None;
+        self.obj().notify("backend-in-use");
+        Ok(())
+    }
+
+    /// PAUSED to READY: the statistics stay readable until the next start.
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.worker) = None;
+        lock(&self.counters).in_use = None;
+        Ok(())
+    }
+
+    /// Upstream learns why its caps are refused when it sends them, from the bus.
+    fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
+        match direction {
+            gst::PadDirection::Sink => caps.structure(0).is_some_and(|s| s.name() == "video/x-raw"),
+            _ => self.parent_accept_caps(direction, caps),
+        }
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if let gst::EventView::Caps(e) = event.view()
+            && let Err(error) = Stream::new(e.caps())
+        {
+            self.refuse(&e.caps_owned(), &error);
+            return false;
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let prepared = Stream::new(incaps).and_then(|stream| {
+            let mut worker = lock(&self.worker);
+            if let Some(worker) = worker.as_mut() {
+                without_panic(|| worker.enhancer.prepare(&stream.spec))?;
+                worker.stream = Some(stream.clone());
+            }
+            Ok(stream)
+        });
+        let stream = match prepared {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.refuse(incaps, &error);
+                return Err(gst::loggable_error!(CAT, "{error}"));
+            }
+        };
+        *lock(&self.refused) = None;
+        if let Some(transfer) = stream.high_dynamic_range() {
+            let error = Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the video's transfer function is {transfer}: it is processed as if it were gamma-coded, and \
+                     colours may be off; convert it to BT.709 first"
+                ),
+            );
+            gst::warning!(CAT, imp = self, "{error}");
+            errors::warn(&self.obj(), &error);
+        }
+        gst::info!(CAT, imp = self, "frames are {:?}", stream.spec);
+        Ok(())
+    }
+
+    fn unit_size(&self, caps: &gst::Caps) -> Option<usize> {
+        VideoInfo::from_caps(caps).ok().map(|info| info.size())
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if !BaseTransformImplExt::parent_query(self, direction, query) {
+            return false;
+        }
+        if let gst::QueryViewMut::Latency(q) = query.view_mut()
+            && direction == gst::PadDirection::Src
+        {
+            let (live, min, max) = q.result();
+            let own = self.latency.reported();
+            self.latency.set_live(live);
+            q.set(live, min + own, max.map(|max| max + own));
+        }
+        true
+    }
+
+    fn decide_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
+        let strides = query.find_allocation_meta::<VideoMeta>().is_some();
+        self.strides_downstream.store(strides, Ordering::Relaxed);
+        if query.allocation_pools().next().is_none()
+            && let (Some(caps), _) = query.get_owned()
+        {
+            let size = self.unit_size(&caps).unwrap_or(0) as u32;
+            let pool = VideoBufferPool::new();
+            let mut config = pool.config();
+            config.set_params(Some(&caps), size, 0, 0);
+            pool.set_config(config).map_err(|e| gst::loggable_error!(CAT, "{e}"))?;
+            query.add_allocation_pool(Some(&pool), size, 0, 0);
+        }
+        self.parent_decide_allocation(query)
+    }
+
+    fn propose_allocation(
+        &self,
+        decide_query: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        self.parent_propose_allocation(decide_query, query)?;
+        // Buffers may go downstream as they came: their strides have to be welcome there.
+        if self.strides_downstream.load(Ordering::Relaxed) && query.find_allocation_meta::<VideoMeta>().is_none() {
+            query.add_allocation_meta::<VideoMeta>(None);
+        }
+        Ok(())
+    }
+
+    /// All metas are kept but those about memory, which the base class leaves out before it asks.
+    fn transform_meta<'a>(
+        &self,
+        _outbuf: &mut gst::BufferRef,
+        _meta: gst::MetaRef<'a, gst::Meta>,
+        _inbuf: &'a gst::BufferRef,
+    ) -> bool {
+        true
+    }
+
+    fn submit_input_buffer(&self, is_discont: bool, inbuf: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let flow = self.parent_submit_input_buffer(is_discont, inbuf)?;
+        if flow == gst_base::BASE_TRANSFORM_FLOW_DROPPED {
+            lock(&self.counters).dropped += 1;
+        }
+        Ok(flow)
+    }
+
+    fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let Some(input) = self.take_queued_buffer() else {
+            return Ok(GenerateOutputSuccess::NoOutput);
+        };
+        self.follow_controller(&input);
+        let live = self.live();
+        let is_gap = input.size() == 0 && input.flags().contains(gst::BufferFlags::GAP);
+        if live.passes_through() || is_gap {
+            lock(&self.counters).passed += 1;
+            return Ok(GenerateOutputSuccess::Buffer(input));
+        }
+        match self.enhance(&input, live.parameters) {
+            Ok(output) => Ok(GenerateOutputSuccess::Buffer(output)),
+            Err(Failure::Flow(error)) => Err(error),
+            Err(Failure::Frame(error)) => {
+                self.frame_failed(&error);
+                Ok(GenerateOutputSuccess::Buffer(input))
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The processing time that the element tells latency queries: the 95th percentile, rounded up, and held steady.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// How often, in frames, the measured time is compared with the reported one.
+pub(super) const INTERVAL: u64 = 8;
+
+/// What latency queries are answered with. All access is from several threads, without waiting.
+#[derive(Debug, Default)]
+pub(super) struct Latency {
+    /// Milliseconds.
+    reported: AtomicU64,
+    live: AtomicBool,
+}
+
+impl Latency {
+    /// Begins anew with nothing measured.
+    pub fn reset(&self) {
+        self.reported.store(0, Ordering::Relaxed);
+        self.live.store(false, Ordering::Relaxed);
+    }
+
+    /// The time to add to the latency of what is upstream.
+    pub fn reported(&self) -> gst::ClockTime {
+        gst::ClockTime::from_mseconds(self.reported.load(Ordering::Relaxed))
+    }
+
+    /// Remembers whether what is upstream is live; latency has no meaning otherwise.
+    pub fn set_live(&self, live: bool) {
+        self.live.store(live, Ordering::Relaxed);
+    }
+
+    /// Takes a measured 95th percentile, in milliseconds; true if the pipeline has to ask for the latency again.
+    ///
+    /// The reported time follows when the measured one exceeds it, with a tenth to spare, or falls below half of it.
+    pub fn measured(&self, p95: f64) -> bool {
+        let reported = self.reported.load(Ordering::Relaxed);
+        let needed = p95.ceil() as u64;
+        if needed <= reported && needed * 2 >= reported {
+            return false;
+        }
+        let next = needed + needed / 10;
+        self.reported.store(next, Ordering::Relaxed);
+        next != reported && self.live.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_with_hysteresis() {
+        let latency = Latency::default();
+        latency.set_live(true);
+        for (p95, again, reported) in [
+            (0.2, true, 1),
+            (0.9, false, 1),
+            (19.1, true, 22),
+            (21.9, false, 22),
+            (12.0, false, 22),
+            (22.5, true, 25),
+            (9.0, true, 9),
+            (9.0, false, 9),
+        ] {
+            assert_eq!(latency.measured(p95), again, "p95 {p95}");
+            assert_eq!(latency.reported().mseconds(), reported, "p95 {p95}");
+        }
+    }
+
+    #[test]
+    fn asks_for_nothing_where_nothing_is_live() {
+        let latency = Latency::default();
+        assert!(!latency.measured(40.0));
+        assert_eq!(latency.reported().mseconds(), 44);
+        latency.reset();
+        assert!(latency.reported().is_zero());
+    }
+}

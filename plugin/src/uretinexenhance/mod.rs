@@ -1,0 +1,92 @@
+//! The element `uretinexenhance` and the enumerations of its properties.
+
+mod buffers;
+mod caps;
+mod counters;
+mod errors;
+mod imp;
+mod latency;
+mod qos;
+mod settings;
+
+use gst::glib;
+use gst::prelude::*;
+
+glib::wrapper! {
+    /// Makes night video bright and clean with URetinex-Net.
+    ///
+    /// ```text
+    /// gst-launch-1.0 filesrc location=night.mp4 ! decodebin ! uretinexenhance ratio=4 ! videoconvert ! autovideosink
+    /// ```
+    ///
+    /// The properties and what the element does with bad input are in `docs/element.md`.
+    ///
+    /// Since: 0.1.0
+    pub struct URetinexEnhance(ObjectSubclass<imp::URetinexEnhance>)
+        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+/// Property `backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstURetinexBackend")]
+#[repr(i32)]
+pub enum Backend {
+    /// The best that works on this machine.
+    #[default]
+    #[enum_value(name = "The best that works on this machine", nick = "auto")]
+    Auto,
+    /// The processor.
+    #[enum_value(name = "The processor", nick = "cpu")]
+    Cpu,
+    /// An NVIDIA GPU through TensorRT.
+    #[enum_value(name = "An NVIDIA GPU through TensorRT", nick = "tensorrt")]
+    TensorRt,
+    /// Colour conversion there and back.
+    #[enum_value(name = "No network, to measure what colour conversion costs", nick = "identity")]
+    Identity,
+}
+
+impl From<Backend> for uretinex::BackendChoice {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Cpu => Self::Cpu,
+            Backend::TensorRt => Self::TensorRt,
+            Backend::Identity => Self::Identity,
+        }
+    }
+}
+
+/// Property `precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstURetinexPrecision")]
+#[repr(i32)]
+pub enum Precision {
+    /// 32-bit floating point.
+    #[default]
+    #[enum_value(name = "32-bit floating point", nick = "fp32")]
+    Fp32,
+    /// 16-bit floating point.
+    #[enum_value(name = "16-bit floating point", nick = "fp16")]
+    Fp16,
+}
+
+impl From<Precision> for uretinex::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp32 => Self::Fp32,
+            Precision::Fp16 => Self::Fp16,
+        }
+    }
+}
+
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    Backend::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    Precision::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    gst::Element::register(
+        Some(plugin),
+        "uretinexenhance",
+        gst::Rank::NONE,
+        URetinexEnhance::static_type(),
+    )
+}

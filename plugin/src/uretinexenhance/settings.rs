@@ -1,0 +1,207 @@
+//! The properties that users set: one table of specifications, and the values.
+
+use std::sync::LazyLock;
+
+use gst::glib;
+use gst::prelude::*;
+use uretinex::{MAX_SIDE, Options, Parameters, RATIO_RANGE};
+
+use super::{Backend, Precision};
+
+/// The most threads that can be asked for.
+const MAX_THREADS: u32 = 1024;
+/// The highest GPU number that can be asked for.
+const MAX_DEVICE: u32 = 63;
+
+/// What may change from one frame to the next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Live {
+    pub parameters: Parameters,
+    pub enabled: bool,
+}
+
+impl Live {
+    /// Whether frames leave as they came.
+    pub fn passes_through(&self) -> bool {
+        !self.enabled || self.parameters.strength == 0.0
+    }
+}
+
+/// The values of the writable properties.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub live: Live,
+    model: String,
+    backend: Backend,
+    device_id: u32,
+    threads: u32,
+    precision: Precision,
+    max_pixels: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            live: Live {
+                parameters: Parameters::default(),
+                enabled: true,
+            },
+            model: "auto".into(),
+            backend: Backend::default(),
+            device_id: 0,
+            threads: 0,
+            precision: Precision::default(),
+            max_pixels: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// How the enhancer is to be made.
+    pub fn options(&self) -> Options {
+        Options {
+            model: self.model.clone(),
+            backend: self.backend.into(),
+            precision: self.precision.into(),
+            threads: self.threads as usize,
+            device_id: self.device_id,
+            max_pixels: self.max_pixels as usize,
+        }
+    }
+
+    /// Takes a property's new value; false if the value is not a number.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        match name {
+            "ratio" | "strength" => {
+                let number: f32 = get(value);
+                if number.is_nan() {
+                    return false;
+                }
+                let p = &mut self.live.parameters;
+                *(if name == "ratio" { &mut p.ratio } else { &mut p.strength }) = number;
+            }
+            "enabled" => self.live.enabled = get(value),
+            "model" => self.model = get::<Option<String>>(value).unwrap_or_else(|| "auto".into()),
+            "backend" => self.backend = get(value),
+            "device-id" => self.device_id = get(value),
+            "threads" => self.threads = get(value),
+            "precision" => self.precision = get(value),
+            "max-pixels" => self.max_pixels = get(value),
+            _ => unreachable!("no writable property {name}"),
+        }
+        true
+    }
+
+    /// A property's value, if it is one of these.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "ratio" => self.live.parameters.ratio.to_value(),
+            "strength" => self.live.parameters.strength.to_value(),
+            "enabled" => self.live.enabled.to_value(),
+            "model" => self.model.to_value(),
+            "backend" => self.backend.to_value(),
+            "device-id" => self.device_id.to_value(),
+            "threads" => self.threads.to_value(),
+            "precision" => self.precision.to_value(),
+            "max-pixels" => self.max_pixels.to_value(),
+            _ => return None,
+        })
+    }
+}
+
+/// GObject has checked the type against the specification.
+fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+    value.get().expect("of the specified type")
+}
+
+/// All properties, with their nicks, descriptions, ranges, defaults, and when they may be set.
+pub(super) fn specifications() -> &'static [glib::ParamSpec] {
+    static ALL: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+        let d = Settings::default();
+        // Values outside the range are clamped, not refused: a controller's curve may overshoot.
+        let lax = glib::ParamFlags::READWRITE | glib::ParamFlags::LAX_VALIDATION;
+        vec![
+            glib::ParamSpecFloat::builder("ratio")
+                .nick("Ratio")
+                .blurb("How bright: the illumination is raised by this ratio, 1 leaves brightness alone")
+                .flags(lax)
+                .minimum(*RATIO_RANGE.start())
+                .maximum(*RATIO_RANGE.end())
+                .default_value(d.live.parameters.ratio)
+                .controllable()
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecFloat::builder("strength")
+                .nick("Strength")
+                .blurb("How much of the result is blended over the input, 0 passes frames through untouched")
+                .flags(lax)
+                .minimum(0.0)
+                .maximum(1.0)
+                .default_value(d.live.parameters.strength)
+                .controllable()
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecBoolean::builder("enabled")
+                .nick("Enabled")
+                .blurb("Whether frames are enhanced; false passes every buffer through untouched")
+                .default_value(d.live.enabled)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecString::builder("model")
+                .nick("Model")
+                .blurb("The model pack: auto (full on a GPU, lite on a CPU), full, lite, or a folder")
+                .default_value(Some(d.model.as_str()))
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("backend", d.backend)
+                .nick("Backend")
+                .blurb("What does the work")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("device-id")
+                .nick("Device ID")
+                .blurb("The GPU to work on, counted from 0; without meaning on a CPU")
+                .maximum(MAX_DEVICE)
+                .default_value(d.device_id)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("threads")
+                .nick("Threads")
+                .blurb("Threads for the work on the processor (0 = one for every core)")
+                .maximum(MAX_THREADS)
+                .default_value(d.threads)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("precision", d.precision)
+                .nick("Precision")
+                .blurb("The number format of the networks' arithmetic")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("max-pixels")
+                .nick("Maximum pixels")
+                .blurb("At most this many pixels of a frame go through the networks, the rest is interpolated along edges (0 = native size)")
+                .maximum((MAX_SIDE * MAX_SIDE) as u32)
+                .default_value(d.max_pixels)
+                .mutable_ready()
+                .build(),
+            // The base class has a property of this name whose default is false.
+            glib::ParamSpecBoolean::builder("qos")
+                .nick("QoS")
+                .blurb("Drop frames that would come too late")
+                .default_value(true)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                .nick("Statistics")
+                .blurb("Counts of frames, times in milliseconds, mean lumas, backend, model and ratio in use")
+                .read_only()
+                .build(),
+            glib::ParamSpecString::builder("backend-in-use")
+                .nick("Backend in use")
+                .blurb("The backend that does the work; none before the element is started")
+                .read_only()
+                .build(),
+        ]
+    });
+    &ALL
+}
