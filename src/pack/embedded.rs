@@ -2,7 +2,6 @@
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-#[allow(unused_macros)]
 macro_rules! pack {
     ($name:literal: $($file:literal),+) => {
         ($name, &[$(($file, include_bytes!(concat!("../../engines/", $name, "/", $file)) as &[u8])),+] as Files)
@@ -10,11 +9,11 @@ macro_rules! pack {
 }
 
 macro_rules! packs {
-    ($($name:literal),*) => {
+    ($($name:literal),+) => {
         &[$(pack!($name: "model.toml",
             "decomposition.onnx", "restoration.onnx", "illumination.onnx", "adjustment.onnx",
-            "decomposition.fp16.onnx", "restoration.fp16.onnx", "illumination.fp16.onnx", "adjustment.fp16.onnx")),*]
+            "decomposition.fp16.onnx", "restoration.fp16.onnx", "illumination.fp16.onnx", "adjustment.fp16.onnx")),+]
     };
 }
 
-pub(super) const PACKS: &[(&str, Files)] = packs!();
+pub(super) const PACKS: &[(&str, Files)] = packs!("full", "lite");
