@@ -141,8 +141,8 @@ fn surface(x: f32, y: f32, time: f32) -> Surface {
         }
     }
     let cars = [
-        (0.23 * time - 0.3, [0.70, 0.06, 0.05]),
-        (0.23 * time - 1.35, [0.08, 0.25, 0.65]),
+        (0.42 * time - 0.3, [0.70, 0.06, 0.05]),
+        (0.42 * time - 0.9, [0.08, 0.25, 0.65]),
     ];
     if let Some(seen) = cars.into_iter().find_map(|(at, colour)| car(x, y, at, colour)) {
         return seen;
