@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 /// A set of instructions that kernels are compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Level {
     /// What every processor of the architecture has (on aarch64 that includes NEON).

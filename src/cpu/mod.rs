@@ -1,5 +1,6 @@
 //! The stages on the processor.
 
+mod engine;
 mod networks;
 mod update;
 
@@ -13,7 +14,7 @@ use crate::identity::unprepared;
 use crate::pack::{Pack, Precision, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
-use networks::Networks;
+use networks::{Networks, Workspaces};
 
 /// URetinex-Net on the processor. Weights are shared by all backends of one pack.
 pub(crate) struct CpuBackend {
@@ -26,6 +27,7 @@ pub(crate) struct CpuBackend {
 /// Everything of one frame size.
 struct State {
     geometry: Geometry,
+    workspaces: Workspaces,
     image: Planes,
     p: Planes,
     q: Planes,
@@ -42,13 +44,15 @@ impl CpuBackend {
         if precision == Precision::Fp16 {
             return Err(Error::new(
                 ErrorKind::InvalidOption,
-                "precision=fp16 is not available on the cpu backend: use precision=fp32",
+                "precision=fp16 on the cpu backend needs arithmetic on 16-bit floats (AVX512-FP16, or FEAT_FP16 on Arm), \
+                 which the engine does not use: take precision=fp32",
             ));
         }
+        let level = Level::current();
         Ok(Self {
-            networks: Networks::shared(pack, precision)?,
+            networks: Networks::shared(pack, precision, level)?,
             pool: Pool::new(threads),
-            level: Level::current(),
+            level,
             state: None,
         })
     }
@@ -69,6 +73,7 @@ impl Backend for CpuBackend {
         let planes = |channels| Planes::new(channels, geometry.padded);
         self.state = Some(State {
             geometry: *geometry,
+            workspaces: self.networks.workspaces(geometry.padded, self.pool.threads())?,
             image: planes(3),
             p: planes(3),
             q: planes(1),
@@ -87,12 +92,8 @@ impl Backend for CpuBackend {
 
     fn decompose(&mut self) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
-        self.networks.run(
-            Subnetwork::Decomposition,
-            &self.pool,
-            &[&s.image],
-            &mut [&mut s.p, &mut s.q],
-        )
+        let (inputs, outputs) = ([&s.image.data[..]], [&mut s.p, &mut s.q]);
+        self.networks.run(Subnetwork::Decomposition, &self.pool, &mut s.workspaces, inputs, outputs)
     }
 
     fn update(&mut self, gamma: f32, lambda: f32) -> Result<()> {
@@ -105,19 +106,20 @@ impl Backend for CpuBackend {
 
     fn restore(&mut self) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
-        self.networks
-            .run(Subnetwork::Restoration, &self.pool, &[&s.p, &s.q], &mut [&mut s.r])
+        let inputs = [&s.p.data[..], &s.q.data[..]];
+        self.networks.run(Subnetwork::Restoration, &self.pool, &mut s.workspaces, inputs, [&mut s.r])
     }
 
     fn illuminate(&mut self) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
-        self.networks
-            .run(Subnetwork::Illumination, &self.pool, &[&s.q], &mut [&mut s.l])
+        let inputs = [&s.q.data[..]];
+        self.networks.run(Subnetwork::Illumination, &self.pool, &mut s.workspaces, inputs, [&mut s.l])
     }
 
     fn adjust(&mut self, ratio: f32) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
-        self.networks.adjust(&self.pool, &s.l, ratio, &mut s.adjusted)
+        let inputs = [&s.l.data[..], &[ratio]];
+        self.networks.run(Subnetwork::Adjustment, &self.pool, &mut s.workspaces, inputs, [&mut s.adjusted])
     }
 
     fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {

@@ -54,20 +54,23 @@ fn strip_body(
     q: &mut [f32],
 ) {
     let n = q.len();
-    let image = image.map(|c| &c[..n]);
-    let r = r.map(|c| &c[..n]);
-    let l = &l[..n];
-    let [p0, p1, p2] = p.map(|c| &mut c[..n]);
+    // No closures: the features of the level do not reach into them.
+    let ([i0, i1, i2], [r0, r1, r2], [p0, p1, p2]) = (image, r, p);
+    let (i0, i1, i2) = (&i0[..n], &i1[..n], &i2[..n]);
+    let (r0, r1, r2, l) = (&r0[..n], &r1[..n], &r2[..n], &l[..n]);
+    let (p0, p1, p2) = (&mut p0[..n], &mut p1[..n], &mut p2[..n]);
     for i in 0..n {
         let old = q[i];
         let share = 1.0 / (old * old + gamma);
-        let new = [0, 1, 2].map(|c| (image[c][i] * old + gamma * r[c][i]) * share);
-        let above: f32 = image[0][i] * new[0] + image[1][i] * new[1] + image[2][i] * new[2];
-        let below: f32 = new[0] * new[0] + new[1] * new[1] + new[2] * new[2];
+        let a = (i0[i] * old + gamma * r0[i]) * share;
+        let b = (i1[i] * old + gamma * r1[i]) * share;
+        let c = (i2[i] * old + gamma * r2[i]) * share;
+        let above = i0[i] * a + i1[i] * b + i2[i] * c;
+        let below = a * a + b * b + c * c;
         q[i] = (above + lambda * l[i]) / (below + lambda);
-        p0[i] = new[0];
-        p1[i] = new[1];
-        p2[i] = new[2];
+        p0[i] = a;
+        p1[i] = b;
+        p2[i] = c;
     }
 }
 

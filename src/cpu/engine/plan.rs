@@ -1,0 +1,253 @@
+//! What a plan consists of: steps on images, images made of units, units in slots of memory.
+
+use super::direct::TAIL_OUTPUTS;
+use super::filter::Packed;
+use super::graph::Filter;
+use super::memory::Floats;
+use super::pointwise::Code;
+
+/// How the numbers of an image lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One channel, row by row.
+    Plane,
+    /// 16 channels of a pixel side by side.
+    Block,
+}
+
+/// Values of this many channels and more lie in blocks, others in planes.
+pub const BLOCK_FROM: usize = 8;
+
+impl Kind {
+    /// How values of so many channels lie.
+    pub fn of(channels: usize) -> Self {
+        if channels < BLOCK_FROM { Kind::Plane } else { Kind::Block }
+    }
+
+    /// Channels in a unit.
+    pub fn lanes(self) -> usize {
+        match self {
+            Kind::Plane => 1,
+            Kind::Block => 16,
+        }
+    }
+}
+
+/// Memory of one kind for 1/`down` of the frame's sides, with zeros around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// Plane or block.
+    pub kind: Kind,
+    /// The frame's sides divided by this.
+    pub down: usize,
+}
+
+/// A plane or block: every `step`th pixel of a slot from (dy, dx) on, or a plane of the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Part of a slot.
+    Slot { slot: usize, dy: usize, dx: usize },
+    /// A plane that the caller gives.
+    Input { port: usize, channel: usize },
+    /// A plane that the caller takes.
+    Output { port: usize, channel: usize },
+}
+
+/// A value over the frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Planes or blocks.
+    pub kind: Kind,
+    /// Its size: the frame's sides divided by this.
+    pub down: usize,
+    /// Pixels of a slot from one of the image's to the next.
+    pub step: usize,
+    /// Channels, of which the last unit may hold fewer than it has room for.
+    pub channels: usize,
+    /// Where they are.
+    pub units: Vec<Unit>,
+}
+
+/// Which kernel computes a convolution, with its weights.
+pub enum Kernel {
+    /// Row by row into blocks.
+    Direct(Packed),
+    /// Row by row into planes.
+    Planes(Packed),
+    /// Row by row into planes, with vectors along input channels.
+    Tail(Vec<TailPart>),
+    /// By Winograd's filtering.
+    Winograd(Packed),
+}
+
+/// Weights of at most [`TAIL_OUTPUTS`] planes, `[tap][block][output][16]`.
+pub struct TailPart {
+    /// Packed weights.
+    pub weights: Floats,
+    /// One for each plane.
+    pub bias: Vec<f32>,
+}
+
+impl TailPart {
+    /// Packs the weights of all outputs.
+    pub fn pack(filter: &Filter) -> Vec<Self> {
+        let taps = filter.kernel * filter.kernel;
+        let starts = (0..filter.outputs).step_by(TAIL_OUTPUTS);
+        starts.map(|first| Self::part(filter, taps, first, TAIL_OUTPUTS.min(filter.outputs - first))).collect()
+    }
+
+    fn part(filter: &Filter, taps: usize, first: usize, count: usize) -> Self {
+        let mut weights = Floats::zeroed(taps * filter.inputs * count);
+        let mut at = 0;
+        for tap in 0..taps {
+            for block in 0..filter.inputs / 16 {
+                for o in first..first + count {
+                    for lane in 0..16 {
+                        weights[at] = filter.weights[(o * filter.inputs + block * 16 + lane) * taps + tap];
+                        at += 1;
+                    }
+                }
+            }
+        }
+        Self {
+            weights,
+            bias: filter.bias[first..first + count].to_vec(),
+        }
+    }
+}
+
+/// A convolution: act(conv(input · scale) + bias + residual).
+pub struct Conv {
+    /// The kernel and its weights.
+    pub kernel: Kernel,
+    /// Side of the kernel.
+    pub side: usize,
+    /// What it reads.
+    pub input: Image,
+    /// What it writes; of the input's size, seen through its step.
+    pub output: Image,
+    /// Added before the activation.
+    pub residual: Option<Image>,
+    /// max(x, slope · x)
+    pub slope: f32,
+    /// Factors of the input channels: where they begin among the pooled values, and where the weights that they are
+    /// multiplied into begin in the workspace.
+    pub scale: Option<(usize, usize)>,
+}
+
+/// An operand of an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ref {
+    /// The result of an earlier instruction that only this program reads.
+    Register(usize),
+    /// A unit, by its place in [`Program::units`].
+    Unit(usize),
+    /// Pooled values, by their place in [`Program::lanes`].
+    Lanes(usize),
+}
+
+/// An instruction of a program.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Instruction {
+    /// What it does.
+    pub code: Code,
+    /// Where the result goes.
+    pub out: Ref,
+    /// The first operand.
+    pub a: Ref,
+    /// The second operand, or the first again.
+    pub b: Ref,
+}
+
+/// A chain of number-by-number operations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    /// What it works on.
+    pub class: Class,
+    /// What it does.
+    pub instructions: Vec<Instruction>,
+    /// Registers that it needs.
+    pub registers: usize,
+    /// Units that it reads and writes, with their steps.
+    pub units: Vec<(Unit, usize)>,
+    /// Pooled values that it reads: where they begin, and whether one is repeated.
+    pub lanes: Vec<(usize, bool)>,
+}
+
+/// One channel of an image for moving: a unit, a lane of it, a step and an offset in pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Channel {
+    /// Where it is.
+    pub unit: Unit,
+    /// Plane or block.
+    pub kind: Kind,
+    /// The lane of a block.
+    pub lane: usize,
+    /// Pixels from one to the next.
+    pub step: usize,
+    /// Pixels (y, x) to the first, in steps of the image that the channel belongs to.
+    pub offset: (usize, usize),
+    /// Pixels of the unit to a pixel of the image.
+    pub unit_step: usize,
+}
+
+/// Work on pooled values; numbers are where operands begin.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pooled {
+    /// A dense layer.
+    Dense { filter: Filter, from: usize, to: usize },
+    /// Number by number; a step of 0 repeats a single number.
+    Each { code: Code, a: (usize, usize), b: (usize, usize), to: usize, count: usize },
+    /// Numbers moved.
+    Move { from: usize, to: usize, count: usize },
+}
+
+/// Something to do on the whole frame before the next begins.
+pub enum Step {
+    /// A convolution.
+    Conv(Box<Conv>),
+    /// Number-by-number operations.
+    Program(Program),
+    /// 4×4 pixels of a plane become the 16 channels of a block; the other way round if `back`.
+    Shuffle { plane: Unit, block: (Unit, usize), down: usize, back: bool },
+    /// Channels moved one by one on a grid of 1/`down` of the frame.
+    Move { channels: Vec<(Channel, Channel)>, down: usize },
+    /// Means of all channels, from `to` on.
+    Mean { input: Image, to: usize },
+    /// Work on pooled values.
+    Pooled(Pooled),
+}
+
+impl Step {
+    /// All units that the step touches.
+    pub fn units(&self) -> Vec<Unit> {
+        match self {
+            Step::Conv(c) => {
+                let images = [Some(&c.input), Some(&c.output), c.residual.as_ref()];
+                images.into_iter().flatten().flat_map(|i| i.units.iter().copied()).collect()
+            }
+            Step::Program(p) => p.units.iter().map(|u| u.0).collect(),
+            Step::Shuffle { plane, block, .. } => vec![*plane, block.0],
+            Step::Move { channels, .. } => channels.iter().flat_map(|(a, b)| [a.unit, b.unit]).collect(),
+            Step::Mean { input, .. } => input.units.clone(),
+            Step::Pooled(_) => vec![],
+        }
+    }
+}
+
+/// The order of work for a network, and the memory that it takes.
+#[derive(Default)]
+pub struct Plan {
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// Every slot's class.
+    pub slots: Vec<Class>,
+    /// Pooled values, with the constants among them.
+    pub pooled: Vec<f32>,
+    /// Where pooled inputs go: port, first value, number.
+    pub pooled_inputs: Vec<(usize, usize, usize)>,
+    /// Floats for weights multiplied by scales.
+    pub scaled: usize,
+    /// Both sides of a frame are multiples of this.
+    pub multiple: usize,
+}

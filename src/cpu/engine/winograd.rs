@@ -1,0 +1,325 @@
+//! Convolution 3×3 and 5×5 by Winograd's minimal filtering: tiles of 4×4 results, transformed, multiplied point by
+//! point, transformed back ([`points`](super::points)).
+//!
+//! A strip of [`STRIP`] tiles is taken through all three steps, so that its transformed values
+//! `[point][block][tile][16]` stay in the second cache; the products overwrite them where the channels allow. Inputs
+//! are read outside the frame, where they have to be zero: up to whole tiles and half a kernel beyond.
+
+#![allow(unsafe_code)]
+
+use super::points::{Points, TILE};
+use super::product::{LANES, Product, Strides, pixels, product};
+use super::vector::{Simd, dispatch};
+
+/// Tiles in a strip: a multiple of the pixels that the product kernel takes at once.
+pub const STRIP: usize = 48;
+
+/// Floats from one point to the next in a transformed strip; never a multiple of a page.
+pub const fn point_stride(blocks: usize) -> usize {
+    blocks * STRIP * LANES + LANES
+}
+
+/// Floats of scratch memory that a strip needs, for one thread.
+pub fn scratch_len(kernel: usize, inputs: usize, outputs: usize) -> usize {
+    let points = (kernel + TILE - 1).pow(2);
+    points * (point_stride(inputs) + point_stride(outputs))
+}
+
+/// One layer on one frame. Pointers point to pixel (0, 0) of the first channel of their block.
+#[derive(Clone, Copy)]
+pub struct Winograd<'a> {
+    /// Side of the kernel, 3 or 5.
+    pub kernel: usize,
+    /// Whole blocks of input channels.
+    pub inputs: &'a [*const f32],
+    /// Strides of every input block.
+    pub input: Strides,
+    /// Transformed weights, chunk by chunk: where each begins, its first block, its number of blocks.
+    pub weights: *const f32,
+    /// Blocks of output channels in each chunk.
+    pub chunks: &'a [usize],
+    /// One for each output channel.
+    pub bias: *const f32,
+    /// Blocks of output channels.
+    pub outputs: &'a [*mut f32],
+    /// Strides of every output block.
+    pub output: Strides,
+    /// Added before the activation: one for each output block, or empty.
+    pub residuals: &'a [*const f32],
+    /// Strides of every residual block.
+    pub residual: Strides,
+    /// The activation max(x, slope · x); 1 for none.
+    pub slope: f32,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl Winograd<'_> {
+    /// Tiles side by side.
+    fn across(&self) -> usize {
+        self.width.div_ceil(TILE)
+    }
+
+    /// Strips of the frame.
+    pub fn strips(&self) -> usize {
+        (self.across() * self.height.div_ceil(TILE)).div_ceil(STRIP)
+    }
+}
+
+dispatch! {
+    /// Computes one strip.
+    ///
+    /// # Safety
+    /// Pointers and strides cover the frame, inputs with the margin that the module describes; `scratch` holds
+    /// [`scratch_len`] floats; no other thread writes the pixels of the strip or the scratch.
+    pub unsafe fn strip(w: &Winograd<'_>, index: usize, scratch: *mut f32) = strip_of
+}
+
+#[inline(always)]
+unsafe fn strip_of<S: Simd>(w: &Winograd<'_>, index: usize, scratch: *mut f32) {
+    // SAFETY: the caller's word.
+    unsafe {
+        match w.kernel {
+            3 => strip_with::<S, super::points::Three>(w, index, scratch),
+            _ => strip_with::<S, super::points::Five>(w, index, scratch),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch: *mut f32) {
+    let across = w.across();
+    let first = index * STRIP;
+    let last = (first + STRIP).min(across * w.height.div_ceil(TILE));
+    // The products of one chunk may take the place of what they are made of, for nothing else reads it.
+    let in_place = w.chunks.len() == 1 && w.outputs.len() <= w.inputs.len();
+    let from = point_stride(w.inputs.len());
+    let (products, to) = match in_place {
+        true => (scratch, from),
+        // SAFETY: inside the scratch memory, whose length counts both.
+        false => (unsafe { scratch.add(P::N * P::N * from) }, point_stride(w.outputs.len())),
+    };
+    // SAFETY: the caller's word on the frame; scratch by its length.
+    unsafe {
+        for run in (Runs { first, tile: first, last, across }) {
+            for (b, &input) in w.inputs.iter().enumerate() {
+                for lane in (0..LANES).step_by(S::N) {
+                    let out = scratch.add((b * STRIP + run.tile) * LANES + lane);
+                    transform_in::<S, P>(input.add(lane), w.input, run, out, from);
+                }
+            }
+        }
+        multiply::<S>(w, P::N * P::N, last - first, scratch, from, products, to);
+        for run in (Runs { first, tile: first, last, across }) {
+            for b in 0..w.outputs.len() {
+                for lane in (0..LANES).step_by(S::N) {
+                    let from = products.add((b * STRIP + run.tile) * LANES + lane);
+                    transform_out::<S, P>(w, b, lane, run, from, to);
+                }
+            }
+        }
+    }
+}
+
+/// Tiles side by side.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The first tile's place in the strip.
+    tile: usize,
+    /// Its row among the frame's tiles.
+    ty: usize,
+    /// Its column.
+    tx: usize,
+    /// How many.
+    count: usize,
+}
+
+/// The runs of tiles in a strip, one for each row that it touches.
+struct Runs {
+    first: usize,
+    tile: usize,
+    last: usize,
+    across: usize,
+}
+
+impl Iterator for Runs {
+    type Item = Run;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Run> {
+        if self.tile >= self.last {
+            return None;
+        }
+        let (ty, tx) = (self.tile / self.across, self.tile % self.across);
+        let count = (self.across - tx).min(self.last - self.tile);
+        let tile = self.tile - self.first;
+        self.tile += count;
+        Some(Run { tile, ty, tx, count })
+    }
+}
+
+/// Bᵀ d B of `count` tiles side by side, for one vector of channels.
+///
+/// Columns of neighbouring tiles overlap, so each column is transformed once: the four that a tile is the first to
+/// need, and behind them the first of the next four.
+#[inline(always)]
+unsafe fn transform_in<S: Simd, P: Points>(
+    input: *const f32,
+    strides: Strides,
+    run: Run,
+    out: *mut f32,
+    point: usize,
+) {
+    // SAFETY: the caller's word on the margin of the input and the length of `out`.
+    unsafe {
+        let Run { ty, tx, count, .. } = run;
+        let half = (P::KERNEL / 2) as isize;
+        let corner = (ty * TILE) as isize - half;
+        let corner = input.offset(corner * strides.y as isize + ((tx * TILE) as isize - half) * strides.x as isize);
+        // Columns `4 i..4 i + 4` of the run lie in half `i % 2`.
+        let mut columns = [[P::line(S::splat(0.0)); TILE]; 2];
+        for i in 0..TILE {
+            columns[0][i] = column::<S, P>(corner.add(i * strides.x), strides.y);
+        }
+        for t in 0..count {
+            let rest = if t + 1 < count { TILE } else { P::N - TILE };
+            for i in 0..rest {
+                columns[(t + 1) % 2][i] = column::<S, P>(corner.add(((t + 1) * TILE + i) * strides.x), strides.y);
+            }
+            let (now, next) = (&columns[t % 2], &columns[(t + 1) % 2]);
+            let out = out.add(t * LANES);
+            for i in 0..P::N {
+                let mut d = P::line(S::splat(0.0));
+                for (j, slot) in d.as_mut().iter_mut().enumerate() {
+                    *slot = if j < TILE { now[j].as_ref()[i] } else { next[j - TILE].as_ref()[i] };
+                }
+                for (j, &v) in P::input::<S>(&d).as_ref().iter().enumerate() {
+                    S::store(out.add((i * P::N + j) * point), v);
+                }
+            }
+        }
+    }
+}
+
+/// Bᵀ of one column of a tile.
+#[inline(always)]
+unsafe fn column<S: Simd, P: Points>(top: *const f32, row: usize) -> P::Line<S::V> {
+    // SAFETY: the caller's word on the margin of the input.
+    unsafe {
+        let mut d = P::line(S::splat(0.0));
+        for (y, slot) in d.as_mut().iter_mut().enumerate() {
+            *slot = S::load(top.add(y * row));
+        }
+        P::input::<S>(&d)
+    }
+}
+
+/// The product of values and weights at every point.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn multiply<S: Simd>(
+    w: &Winograd<'_>,
+    points: usize,
+    tiles: usize,
+    values: *mut f32,
+    from: usize,
+    products: *mut f32,
+    to: usize,
+) {
+    // SAFETY: scratch memory by its length; weights by their packing.
+    unsafe {
+        let strides = Strides { x: LANES, y: 0 };
+        let channels = w.inputs.len() * LANES;
+        for p in 0..points {
+            let mut inputs = [std::ptr::null(); super::MAX_BLOCKS];
+            let inputs = &mut inputs[..w.inputs.len()];
+            for (b, slot) in inputs.iter_mut().enumerate() {
+                *slot = values.add(p * from + b * STRIP * LANES).cast_const();
+            }
+            let (mut weights, mut first) = (w.weights, 0);
+            for &chunk in w.chunks {
+                let mut outputs = [std::ptr::null_mut(); super::product::MAX_CHUNK];
+                let outputs = &mut outputs[..chunk];
+                for (b, slot) in outputs.iter_mut().enumerate() {
+                    *slot = products.add(p * to + (first + b) * STRIP * LANES);
+                }
+                let matrix = channels * chunk * LANES;
+                let args = Product {
+                    inputs,
+                    input: strides,
+                    lanes: LANES,
+                    last_lanes: LANES,
+                    weights: weights.add(p * matrix),
+                    kernel: 1,
+                    bias: std::ptr::null(),
+                    outputs,
+                    output: strides,
+                    residuals: &[],
+                    residual: strides,
+                    slope: 1.0,
+                };
+                let step = pixels::<S>(chunk);
+                for x in (0..tiles).step_by(step) {
+                    // Strips have room for whole steps.
+                    product::<S>(&args, 0, x, step);
+                }
+                weights = weights.add(points * matrix);
+                first += chunk;
+            }
+        }
+    }
+}
+
+/// Aᵀ m A of `count` tiles side by side for one vector of channels, with bias, residual and activation.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn transform_out<S: Simd, P: Points>(
+    w: &Winograd<'_>,
+    b: usize,
+    lane: usize,
+    run: Run,
+    from: *const f32,
+    point: usize,
+) {
+    // SAFETY: the caller's word on the frame; only pixels inside it are touched.
+    unsafe {
+        let Run { ty, tx, count, .. } = run;
+        let bias = S::load(w.bias.add(b * LANES + lane));
+        let slope = S::splat(w.slope);
+        let y0 = ty * TILE;
+        let rows = TILE.min(w.height - y0);
+        let output = w.outputs.get_unchecked(b).add(lane + y0 * w.output.y);
+        for t in 0..count {
+            let from = from.add(t * LANES);
+            let x0 = (tx + t) * TILE;
+            let valid = TILE.min(w.width - x0);
+            let mut lines = [P::line(S::splat(0.0)); TILE];
+            for j in 0..P::N {
+                let mut m = P::line(S::splat(0.0));
+                for (i, slot) in m.as_mut().iter_mut().enumerate() {
+                    *slot = S::load(from.add((i * P::N + j) * point));
+                }
+                let y = P::output::<S>(&m);
+                for (line, v) in lines.iter_mut().zip(y) {
+                    line.as_mut()[j] = v;
+                }
+            }
+            for (i, line) in lines.iter().enumerate().take(rows) {
+                let y = P::output::<S>(line);
+                for (x, &v) in y.iter().enumerate() {
+                    if x >= valid {
+                        break;
+                    }
+                    let mut v = S::add(v, bias);
+                    if !w.residuals.is_empty() {
+                        let r = w.residuals.get_unchecked(b).add(lane);
+                        v = S::add(v, S::load(r.add((y0 + i) * w.residual.y + (x0 + x) * w.residual.x)));
+                    }
+                    S::store(output.add(i * w.output.y + (x0 + x) * w.output.x), S::max(v, S::mul(v, slope)));
+                }
+            }
+        }
+    }
+}

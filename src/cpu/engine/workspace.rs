@@ -1,0 +1,257 @@
+//! The memory of one stream at one size: every unit of the plan gets an address.
+//!
+//! Slots of one class are all alike, so whoever is done with one leaves it to the next; the zeros around the pixels
+//! are written once, when the memory is taken.
+
+#![allow(unsafe_code)]
+
+use std::cell::UnsafeCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::memory::Floats;
+use super::plan::*;
+use super::points::TILE;
+use super::product::Strides;
+use super::winograd;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where a unit's pixel (0, 0) is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Source {
+    /// Floats from the beginning of the arena.
+    Arena(usize),
+    /// Floats from the beginning of what the caller gives.
+    Input { port: usize, offset: usize },
+    /// Floats from the beginning of what the caller takes.
+    Output { port: usize, offset: usize },
+}
+
+/// A unit with an address.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Located {
+    /// Where it begins.
+    pub source: Source,
+    /// From pixel to pixel and row to row.
+    pub strides: Strides,
+}
+
+impl PartialEq for Strides {
+    fn eq(&self, other: &Self) -> bool {
+        (self.x, self.y) == (other.x, other.y)
+    }
+}
+
+/// The layout of a class of slots.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    front: usize,
+    pixel: usize,
+    row: usize,
+    len: usize,
+}
+
+/// Memory that one thread at a time works in.
+pub struct Scratch {
+    busy: AtomicBool,
+    floats: UnsafeCell<Floats>,
+}
+
+// SAFETY: `busy` keeps all but one thread away from the floats.
+unsafe impl Sync for Scratch {}
+
+/// Activations and scratch memory for frames of one size. One frame at a time.
+pub struct Workspace {
+    /// Width of the frame.
+    pub(super) width: usize,
+    /// Height of the frame.
+    pub(super) height: usize,
+    pub(super) arena: Floats,
+    pub(super) pooled: Vec<f32>,
+    pub(super) scaled: Floats,
+    /// Sums of rows, for means.
+    pub(super) sums: Vec<f64>,
+    pub(super) scratch: Vec<Scratch>,
+    /// Units of every step in the order of [`Step::units`], with addresses.
+    pub(super) steps: Vec<Vec<Located>>,
+}
+
+impl Workspace {
+    /// Memory for frames of `width` × `height`, worked on by at most `threads` threads.
+    pub(super) fn new(plan: &Plan, width: usize, height: usize, threads: usize) -> Result<Self> {
+        let m = plan.multiple;
+        if width == 0 || height == 0 || !width.is_multiple_of(m) || !height.is_multiple_of(m) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("the model takes frames with sides that are multiples of {m}, not {width}x{height}: pad them"),
+            ));
+        }
+        let shapes = shapes(plan, width, height)?;
+        let (places, len) = place(plan, &shapes);
+        // The kernels read up to 16 pixels beyond the last one that they need.
+        let margin = plan.multiple * 16 * 16 * 16;
+        let arena = Floats::try_zeroed(len + margin)?;
+        let mut steps = vec![];
+        let (mut scratch_len, mut sums) = (0, 0);
+        for step in &plan.steps {
+            let mut units = vec![];
+            for (unit, step) in stepped_units(step) {
+                let at = match unit {
+                    Unit::Slot { slot, dy, dx } => {
+                        let shape = &shapes[&plan.slots[slot]];
+                        Located {
+                            source: Source::Arena(places[slot] + (shape.front + dy) * shape.row + (shape.front + dx) * shape.pixel),
+                            strides: Strides {
+                                x: step * shape.pixel,
+                                y: step * shape.row,
+                            },
+                        }
+                    }
+                    Unit::Input { port, channel } => Located {
+                        source: Source::Input {
+                            port,
+                            offset: channel * width * height,
+                        },
+                        strides: Strides { x: 1, y: width },
+                    },
+                    Unit::Output { port, channel } => Located {
+                        source: Source::Output {
+                            port,
+                            offset: channel * width * height,
+                        },
+                        strides: Strides { x: 1, y: width },
+                    },
+                };
+                units.push(at);
+            }
+            match step {
+                Step::Conv(c) => {
+                    if let Kernel::Winograd(_) = c.kernel {
+                        let need = winograd::scratch_len(c.side, c.input.units.len(), c.output.units.len());
+                        scratch_len = scratch_len.max(need);
+                    }
+                }
+                Step::Program(p) => scratch_len = scratch_len.max(super::run::program_scratch(p)),
+                Step::Mean { input, .. } => sums = sums.max(input.units.len() * 16 * (height / input.down)),
+                _ => {}
+            }
+            steps.push(units);
+        }
+        let scratch = (0..threads.max(1)).map(|_| {
+            Ok(Scratch {
+                busy: AtomicBool::new(false),
+                floats: UnsafeCell::new(Floats::try_zeroed(scratch_len)?),
+            })
+        });
+        Ok(Self {
+            width,
+            height,
+            arena,
+            pooled: plan.pooled.clone(),
+            scaled: Floats::try_zeroed(plan.scaled)?,
+            sums: vec![0.0; sums],
+            scratch: scratch.collect::<Result<_>>()?,
+            steps,
+        })
+    }
+
+}
+
+/// Calls `f` with scratch memory that is no one else's for that time.
+pub fn with_scratch(all: &[Scratch], f: impl FnOnce(*mut f32)) {
+    loop {
+        for s in all {
+            if !s.busy.swap(true, Ordering::Acquire) {
+                // SAFETY: `busy` was false, so the floats are this thread's until it is false again.
+                let floats = unsafe { &mut *s.floats.get() };
+                f(floats.as_mut_ptr());
+                s.busy.store(false, Ordering::Release);
+                return;
+            }
+        }
+        // There are as many as threads; one is about to be given back.
+        std::hint::spin_loop();
+    }
+}
+
+/// All units of a step with the pixels from one of the image's to the next.
+fn stepped_units(step: &Step) -> Vec<(Unit, usize)> {
+    let image = |i: &Image| i.units.iter().map(|&u| (u, i.step)).collect::<Vec<_>>();
+    match step {
+        Step::Conv(c) => {
+            let mut all = image(&c.input);
+            all.extend(image(&c.output));
+            all.extend(c.residual.iter().flat_map(image));
+            all
+        }
+        Step::Program(p) => p.units.clone(),
+        Step::Shuffle { plane, block, .. } => vec![(*plane, 1), *block],
+        Step::Move { channels, .. } => channels.iter().flat_map(|(a, b)| [(a.unit, a.unit_step), (b.unit, b.unit_step)]).collect(),
+        Step::Mean { input, .. } => image(input),
+        Step::Pooled(_) => vec![],
+    }
+}
+
+/// How slots of each class lie in memory, with room for what convolutions read around the frame.
+fn shapes(plan: &Plan, width: usize, height: usize) -> Result<HashMap<Class, Shape>> {
+    let mut margins: HashMap<Class, (usize, usize)> = plan.slots.iter().map(|&c| (c, (0, 0))).collect();
+    for step in &plan.steps {
+        let Step::Conv(conv) = step else { continue };
+        let class = Class {
+            kind: conv.input.kind,
+            down: conv.input.down / conv.input.step,
+        };
+        let half = conv.side / 2;
+        let tiles = if let Kernel::Winograd(_) = conv.kernel { TILE - 1 } else { 0 };
+        let margin = margins.entry(class).or_default();
+        margin.0 = margin.0.max(half * conv.input.step);
+        margin.1 = margin.1.max((half + tiles) * conv.input.step);
+    }
+    let mut shapes = HashMap::new();
+    for (class, (front, back)) in margins {
+        let pixel = class.kind.lanes();
+        let mut row = ((front + width / class.down + back) * pixel).next_multiple_of(16);
+        // Rows a multiple of a page apart would fall on the same few places of the first cache.
+        if row.is_multiple_of(1024) {
+            row += 128;
+        }
+        let rows = front + height / class.down + back;
+        let len = row.checked_mul(rows).ok_or_else(|| Error::new(ErrorKind::Unsupported, "the frame is too large"))?;
+        shapes.insert(class, Shape { front, pixel, row, len });
+    }
+    Ok(shapes)
+}
+
+/// Where each slot begins, and the length of all: slots that are never in use together share memory.
+fn place(plan: &Plan, shapes: &HashMap<Class, Shape>) -> (Vec<usize>, usize) {
+    let mut life = vec![(usize::MAX, 0); plan.slots.len()];
+    for (i, step) in plan.steps.iter().enumerate() {
+        for unit in step.units() {
+            if let Unit::Slot { slot, .. } = unit {
+                life[slot].0 = life[slot].0.min(i);
+                life[slot].1 = life[slot].1.max(i);
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..plan.slots.len()).filter(|&s| life[s].0 != usize::MAX).collect();
+    order.sort_by_key(|&s| life[s]);
+    let mut places = vec![0; plan.slots.len()];
+    // Of each class, the last step that needs the memory, and where it begins.
+    let mut held: HashMap<Class, Vec<(usize, usize)>> = HashMap::new();
+    let mut len = 0;
+    for slot in order {
+        let class = plan.slots[slot];
+        let held = held.entry(class).or_default();
+        let (first, last) = life[slot];
+        if let Some(free) = held.iter_mut().find(|h| h.0 < first) {
+            free.0 = last;
+            places[slot] = free.1;
+        } else {
+            places[slot] = len;
+            held.push((last, len));
+            // An odd number of lines between slots, so that they do not all begin on the same place of a cache.
+            len += shapes[&class].len.next_multiple_of(16) + 16 * 17;
+        }
+    }
+    (places, len)
+}
