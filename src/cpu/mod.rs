@@ -93,7 +93,13 @@ impl Backend for CpuBackend {
     fn decompose(&mut self) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
         let (inputs, outputs) = ([&s.image.data[..]], [&mut s.p, &mut s.q]);
-        self.networks.run(Subnetwork::Decomposition, &self.pool, &mut s.workspaces, inputs, outputs)
+        self.networks.run(
+            Subnetwork::Decomposition,
+            &self.pool,
+            &mut s.workspaces,
+            inputs,
+            outputs,
+        )
     }
 
     fn update(&mut self, gamma: f32, lambda: f32) -> Result<()> {
@@ -107,19 +113,37 @@ impl Backend for CpuBackend {
     fn restore(&mut self) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
         let inputs = [&s.p.data[..], &s.q.data[..]];
-        self.networks.run(Subnetwork::Restoration, &self.pool, &mut s.workspaces, inputs, [&mut s.r])
+        self.networks.run(
+            Subnetwork::Restoration,
+            &self.pool,
+            &mut s.workspaces,
+            inputs,
+            [&mut s.r],
+        )
     }
 
     fn illuminate(&mut self) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
         let inputs = [&s.q.data[..]];
-        self.networks.run(Subnetwork::Illumination, &self.pool, &mut s.workspaces, inputs, [&mut s.l])
+        self.networks.run(
+            Subnetwork::Illumination,
+            &self.pool,
+            &mut s.workspaces,
+            inputs,
+            [&mut s.l],
+        )
     }
 
     fn adjust(&mut self, ratio: f32) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
         let inputs = [&s.l.data[..], &[ratio]];
-        self.networks.run(Subnetwork::Adjustment, &self.pool, &mut s.workspaces, inputs, [&mut s.adjusted])
+        self.networks.run(
+            Subnetwork::Adjustment,
+            &self.pool,
+            &mut s.workspaces,
+            inputs,
+            [&mut s.adjusted],
+        )
     }
 
     fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {

@@ -73,7 +73,8 @@ impl Networks {
     /// # Errors
     /// [`ErrorKind::BackendFailed`](crate::ErrorKind::BackendFailed) if memory is short.
     pub fn workspaces(&self, (width, height): (usize, usize), threads: usize) -> Result<Workspaces> {
-        let [a, b, c, d] = Subnetwork::ALL.map(|which| self.subnetworks[which as usize].workspace(width, height, threads));
+        let [a, b, c, d] =
+            Subnetwork::ALL.map(|which| self.subnetworks[which as usize].workspace(width, height, threads));
         Ok(Workspaces([a?, b?, c?, d?]))
     }
 

@@ -177,7 +177,10 @@ unsafe fn tail_row<S: Simd, const P: usize, const O: usize>(a: &Tail<'_>, width:
                 for (o, &sum) in row.iter().enumerate() {
                     let mut v = sum + *a.bias.add(o);
                     if !a.residuals.is_empty() {
-                        v += *a.residuals.get_unchecked(o).add(y * a.residual.y + (x + p) * a.residual.x);
+                        v += *a
+                            .residuals
+                            .get_unchecked(o)
+                            .add(y * a.residual.y + (x + p) * a.residual.x);
                     }
                     *a.outputs.get_unchecked(o).add(y * a.output.y + (x + p) * a.output.x) = v.max(v * a.slope);
                 }

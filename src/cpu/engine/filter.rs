@@ -53,7 +53,9 @@ impl Packed {
     /// Packs the weights as they are, tap by tap.
     pub fn direct(level: Level, filter: &Filter) -> Self {
         let taps = filter.kernel * filter.kernel;
-        Self::new(level, filter, taps, |tap, i, o| filter.weights[(o * filter.inputs + i) * taps + tap])
+        Self::new(level, filter, taps, |tap, i, o| {
+            filter.weights[(o * filter.inputs + i) * taps + tap]
+        })
     }
 
     /// The chunks: where the weights of each begin, its first block, its number of blocks.
@@ -71,7 +73,9 @@ impl Packed {
         for (at, _, chunk) in self.layout() {
             let width = chunk * LANES;
             let range = at..at + width * self.taps * self.inputs;
-            let rows = self.weights[range.clone()].chunks_exact(width).zip(out[range].chunks_exact_mut(width));
+            let rows = self.weights[range.clone()]
+                .chunks_exact(width)
+                .zip(out[range].chunks_exact_mut(width));
             for ((from, to), &s) in rows.zip(scale[..self.inputs].iter().cycle()) {
                 for (to, &from) in to.iter_mut().zip(from) {
                     *to = from * s;

@@ -141,7 +141,10 @@ impl Graph {
     /// Checks a model of `inputs` and `outputs`, each in this order.
     pub fn new(onnx: &Onnx<'_>, inputs: &[Port<'_>], outputs: &[Port<'_>]) -> Result<Self> {
         if !(11..=24).contains(&onnx.opset) {
-            return Err(invalid(format!("expected ONNX operator set 11 to 24, found {}", onnx.opset)));
+            return Err(invalid(format!(
+                "expected ONNX operator set 11 to 24, found {}",
+                onnx.opset
+            )));
         }
         let mut b = Builder {
             onnx,
@@ -151,11 +154,16 @@ impl Graph {
         };
         let listed = || onnx.inputs.iter().map(|i| i.name).collect::<Vec<_>>();
         if onnx.inputs.len() != inputs.len() {
-            return Err(invalid(format!("expected inputs {:?}, found {:?}", names(inputs), listed())));
+            return Err(invalid(format!(
+                "expected inputs {:?}, found {:?}",
+                names(inputs),
+                listed()
+            )));
         }
         for &(name, channels) in inputs {
             let port = onnx.inputs.iter().find(|i| i.name == name);
-            let port = port.ok_or_else(|| invalid(format!("expected inputs {:?}, found {:?}", names(inputs), listed())))?;
+            let port =
+                port.ok_or_else(|| invalid(format!("expected inputs {:?}, found {:?}", names(inputs), listed())))?;
             let shape = port.shape.as_deref().unwrap_or(&[None, None, None, None]);
             let wrong = shape.len() != 4
                 || shape[0].is_some_and(|n| n != 1)
@@ -167,7 +175,11 @@ impl Graph {
                 )));
             }
             let pooled = shape[2..] == [Some(1), Some(1)];
-            let space = if pooled { Space::Pooled } else { Space::Frame { down: 1 } };
+            let space = if pooled {
+                Space::Pooled
+            } else {
+                Space::Frame { down: 1 }
+            };
             let id = b.value(channels, space)?;
             b.graph.inputs.push(id);
             b.names.insert(port.name, id);
@@ -180,7 +192,12 @@ impl Graph {
         }
         for &(name, channels) in outputs {
             let found: Vec<_> = onnx.outputs.iter().map(|o| o.name).collect();
-            let id = onnx.outputs.iter().any(|o| o.name == name).then(|| b.names.get(name)).flatten();
+            let id = onnx
+                .outputs
+                .iter()
+                .any(|o| o.name == name)
+                .then(|| b.names.get(name))
+                .flatten();
             let &id = id.ok_or_else(|| invalid(format!("expected output '{name}', found {found:?}")))?;
             let value = &b.graph.values[id];
             if value.channels != channels || value.space != (Space::Frame { down: 1 }) {
@@ -210,12 +227,16 @@ fn describe(value: &Value) -> String {
 impl<'a> Builder<'a> {
     fn value(&mut self, channels: usize, space: Space) -> Result<ValueId> {
         if !(1..=MAX_CHANNELS).contains(&channels) {
-            return Err(invalid(format!("expected 1 to {MAX_CHANNELS} channels, found {channels}")));
+            return Err(invalid(format!(
+                "expected 1 to {MAX_CHANNELS} channels, found {channels}"
+            )));
         }
         if let Space::Frame { down } = space
             && !(1..=MAX_DOWN).contains(&down)
         {
-            return Err(invalid(format!("expected at most 1/{MAX_DOWN} of the frame's sides, found 1/{down}")));
+            return Err(invalid(format!(
+                "expected at most 1/{MAX_DOWN} of the frame's sides, found 1/{down}"
+            )));
         }
         self.graph.values.push(Value {
             channels,
@@ -232,12 +253,16 @@ impl<'a> Builder<'a> {
 
     /// A constant operand, which has to be there.
     fn constant(&self, node: &OnnxNode<'a>, i: usize, what: &str) -> Result<&Tensor> {
-        self.tensor(node, i).ok_or_else(|| invalid(format!("expected {what} as a constant, found none")))
+        self.tensor(node, i)
+            .ok_or_else(|| invalid(format!("expected {what} as a constant, found none")))
     }
 
     /// An operand: a computed value, or a constant of one number or one for each channel.
     fn operand(&mut self, node: &OnnxNode<'a>, i: usize) -> Result<ValueId> {
-        let name = *node.inputs.get(i).ok_or_else(|| invalid(format!("expected operand {i}, found none")))?;
+        let name = *node
+            .inputs
+            .get(i)
+            .ok_or_else(|| invalid(format!("expected operand {i}, found none")))?;
         if let Some(&id) = self.names.get(name) {
             return Ok(id);
         }
@@ -251,7 +276,9 @@ impl<'a> Builder<'a> {
             _ => false,
         };
         if !per_channel {
-            return Err(invalid(format!("constant '{name}': expected shape [1], [C, 1, 1] or [1, C, 1, 1], found {dims:?}")));
+            return Err(invalid(format!(
+                "constant '{name}': expected shape [1], [C, 1, 1] or [1, C, 1, 1], found {dims:?}"
+            )));
         }
         let id = self.value(floats.len(), Space::Pooled)?;
         self.graph.values[id].constant = Some(floats);
@@ -266,7 +293,10 @@ impl<'a> Builder<'a> {
     }
 
     fn name(&mut self, node: &OnnxNode<'a>, i: usize, id: ValueId) -> Result<()> {
-        let name = *node.outputs.get(i).ok_or_else(|| invalid(format!("expected output {i}, found none")))?;
+        let name = *node
+            .outputs
+            .get(i)
+            .ok_or_else(|| invalid(format!("expected output {i}, found none")))?;
         if self.names.insert(name, id).is_some() {
             return Err(invalid(format!("'{name}' is given twice")));
         }
@@ -275,7 +305,10 @@ impl<'a> Builder<'a> {
 
     fn node(&mut self, node: &OnnxNode<'a>) -> Result<()> {
         if !node.domain.is_empty() && node.domain != "ai.onnx" {
-            return Err(invalid(format!("expected an operator of ONNX, found one of '{}'", node.domain)));
+            return Err(invalid(format!(
+                "expected an operator of ONNX, found one of '{}'",
+                node.domain
+            )));
         }
         match node.op {
             "Conv" => self.conv(node),
@@ -343,19 +376,27 @@ impl<'a> Builder<'a> {
 
     fn alias(&mut self, node: &OnnxNode<'a>, pooled_only: bool) -> Result<()> {
         if let Some(tensor) = self.tensor(node, 0).cloned() {
-            let name = *node.outputs.first().ok_or_else(|| invalid("expected an output, found none".into()))?;
+            let name = *node
+                .outputs
+                .first()
+                .ok_or_else(|| invalid("expected an output, found none".into()))?;
             self.made.insert(name, tensor);
             return Ok(());
         }
         let x = self.operand(node, 0)?;
         if pooled_only && self.graph.values[x].space != Space::Pooled {
-            return Err(invalid("expected a pooled operand, found one of the frame's extent".into()));
+            return Err(invalid(
+                "expected a pooled operand, found one of the frame's extent".into(),
+            ));
         }
         self.name(node, 0, x)
     }
 
     fn make(&mut self, node: &OnnxNode<'a>) -> Result<()> {
-        let name = *node.outputs.first().ok_or_else(|| invalid("expected an output, found none".into()))?;
+        let name = *node
+            .outputs
+            .first()
+            .ok_or_else(|| invalid("expected an output, found none".into()))?;
         let tensor = if let Some(tensor) = node.tensor("value") {
             tensor.clone()
         } else if node.has("value_float") {
@@ -389,15 +430,25 @@ impl<'a> Builder<'a> {
             )));
         }
         if value.space == Space::Pooled && kernel != 1 {
-            return Err(invalid(format!("expected a 1x1 kernel on pooled values, found {kernel}x{kernel}")));
+            return Err(invalid(format!(
+                "expected a 1x1 kernel on pooled values, found {kernel}x{kernel}"
+            )));
         }
         let pad = (kernel / 2) as i64;
         let same = matches!(node.text("auto_pad", "NOTSET"), "SAME_UPPER" | "SAME_LOWER");
-        let pads = if same { vec![pad; 4] } else { node.ints("pads").unwrap_or(&[0; 4]).to_vec() };
+        let pads = if same {
+            vec![pad; 4]
+        } else {
+            node.ints("pads").unwrap_or(&[0; 4]).to_vec()
+        };
         for (what, found, expected) in [
             ("group", vec![node.int("group", 1)], vec![1]),
             ("strides", node.ints("strides").unwrap_or(&[1, 1]).to_vec(), vec![1, 1]),
-            ("dilations", node.ints("dilations").unwrap_or(&[1, 1]).to_vec(), vec![1, 1]),
+            (
+                "dilations",
+                node.ints("dilations").unwrap_or(&[1, 1]).to_vec(),
+                vec![1, 1],
+            ),
             ("pads", pads, vec![pad; 4]),
         ] {
             if found != expected {
@@ -421,7 +472,10 @@ impl<'a> Builder<'a> {
         }
         let bias = self.constant(node, 2, "the bias")?;
         if bias.floats.len() != outputs {
-            return Err(invalid(format!("expected a bias of {outputs} numbers, found {}", bias.floats.len())));
+            return Err(invalid(format!(
+                "expected a bias of {outputs} numbers, found {}",
+                bias.floats.len()
+            )));
         }
         Ok(bias.floats.clone())
     }
@@ -446,7 +500,9 @@ impl<'a> Builder<'a> {
         let w = &weights.floats;
         let weights = match transposed {
             true => w.clone(),
-            false => (0..outputs * inputs).map(|k| w[k % inputs * outputs + k / inputs]).collect(),
+            false => (0..outputs * inputs)
+                .map(|k| w[k % inputs * outputs + k / inputs])
+                .collect(),
         };
         let bias = self.bias(node, outputs)?;
         let filter = Filter {
@@ -474,7 +530,11 @@ impl<'a> Builder<'a> {
         let fits = (a.channels == b.channels || a.channels == 1 || b.channels == 1)
             && (a.space == b.space || a.space == Space::Pooled || b.space == Space::Pooled);
         if !fits {
-            return Err(invalid(format!("{} and {} do not go together", describe(&a), describe(&b))));
+            return Err(invalid(format!(
+                "{} and {} do not go together",
+                describe(&a),
+                describe(&b)
+            )));
         }
         let space = if a.space == Space::Pooled { b.space } else { a.space };
         self.add(node, Op::Binary(op), vec![x, y], a.channels.max(b.channels), space)
@@ -489,7 +549,9 @@ impl<'a> Builder<'a> {
 
     fn concat(&mut self, node: &OnnxNode<'a>) -> Result<()> {
         self.channel_axis(node.int("axis", 1))?;
-        let inputs = (0..node.inputs.len()).map(|i| self.operand(node, i)).collect::<Result<Vec<_>>>()?;
+        let inputs = (0..node.inputs.len())
+            .map(|i| self.operand(node, i))
+            .collect::<Result<Vec<_>>>()?;
         let Some(&first) = inputs.first() else {
             return Err(invalid("expected operands, found none".into()));
         };
@@ -509,7 +571,9 @@ impl<'a> Builder<'a> {
     fn part(&mut self, node: &OnnxNode<'a>, i: usize, x: ValueId, start: usize, end: usize) -> Result<()> {
         let Value { channels, space, .. } = self.graph.values[x];
         if start >= end || end > channels {
-            return Err(invalid(format!("expected a part of {channels} channels, found {start} to {end}")));
+            return Err(invalid(format!(
+                "expected a part of {channels} channels, found {start} to {end}"
+            )));
         }
         let output = self.value(end - start, space)?;
         self.graph.nodes.push(Node {
@@ -530,12 +594,19 @@ impl<'a> Builder<'a> {
             (None, Some(sizes)) => sizes.to_vec(),
             (None, None) => {
                 let chunk = channels.div_ceil(count);
-                (0..count).map(|i| chunk.min(channels.saturating_sub(i * chunk)) as i64).collect()
+                (0..count)
+                    .map(|i| chunk.min(channels.saturating_sub(i * chunk)) as i64)
+                    .collect()
             }
         };
-        let total = sizes.iter().try_fold(0i64, |sum, &s| sum.checked_add(s).filter(|_| s > 0));
+        let total = sizes
+            .iter()
+            .try_fold(0i64, |sum, &s| sum.checked_add(s).filter(|_| s > 0));
         if sizes.len() != node.outputs.len() || total != Some(channels as i64) {
-            return Err(invalid(format!("expected {} parts of {channels} channels, found {sizes:?}", node.outputs.len())));
+            return Err(invalid(format!(
+                "expected {} parts of {channels} channels, found {sizes:?}",
+                node.outputs.len()
+            )));
         }
         let mut start = 0;
         for (i, &size) in sizes.iter().enumerate() {
@@ -554,7 +625,9 @@ impl<'a> Builder<'a> {
         let axes = list(3, "axes").unwrap_or_else(|_| vec![0]);
         let steps = list(4, "steps").unwrap_or_else(|_| vec![1]);
         let (&[start], &[end], &[axis], &[1]) = (&starts[..], &ends[..], &axes[..], &steps[..]) else {
-            return Err(invalid(format!("expected a slice of the channel axis in steps of 1, found axes {axes:?} steps {steps:?}")));
+            return Err(invalid(format!(
+                "expected a slice of the channel axis in steps of 1, found axes {axes:?} steps {steps:?}"
+            )));
         };
         self.channel_axis(axis)?;
         let place = |v: i64| (if v < 0 { v.saturating_add(channels) } else { v }).clamp(0, channels) as usize;
@@ -574,11 +647,15 @@ impl<'a> Builder<'a> {
         let x = self.operand(node, 0)?;
         let value = &self.graph.values[x];
         let Space::Frame { down } = value.space else {
-            return Err(invalid("expected an operand of the frame's extent, found a pooled one".into()));
+            return Err(invalid(
+                "expected an operand of the frame's extent, found a pooled one".into(),
+            ));
         };
         let block = node.int("blocksize", 0);
         if !(1..=MAX_DOWN as i64).contains(&block) {
-            return Err(invalid(format!("expected a blocksize from 1 to {MAX_DOWN}, found {block}")));
+            return Err(invalid(format!(
+                "expected a blocksize from 1 to {MAX_DOWN}, found {block}"
+            )));
         }
         Ok((x, value.channels, down, block as usize))
     }
@@ -586,7 +663,13 @@ impl<'a> Builder<'a> {
     fn space_to_depth(&mut self, node: &OnnxNode<'a>) -> Result<()> {
         let (x, channels, down, block) = self.block(node)?;
         let space = Space::Frame { down: down * block };
-        self.add(node, Op::SpaceToDepth { block }, vec![x], channels * block * block, space)
+        self.add(
+            node,
+            Op::SpaceToDepth { block },
+            vec![x],
+            channels * block * block,
+            space,
+        )
     }
 
     fn depth_to_space(&mut self, node: &OnnxNode<'a>) -> Result<()> {
@@ -603,6 +686,12 @@ impl<'a> Builder<'a> {
             other => return Err(invalid(format!("expected mode DCR or CRD, found '{other}'"))),
         };
         let space = Space::Frame { down: down / block };
-        self.add(node, Op::DepthToSpace { block, crd }, vec![x], channels / (block * block), space)
+        self.add(
+            node,
+            Op::DepthToSpace { block, crd },
+            vec![x],
+            channels / (block * block),
+            space,
+        )
     }
 }

@@ -11,8 +11,8 @@ use super::filter::Packed;
 use super::graph::{Filter, Graph, Node, Op, Space, Unary, ValueId};
 use super::invalid;
 use super::plan::*;
-use super::pointwise::Code;
 use super::points::{Five, Three, transform_filter};
+use super::pointwise::Code;
 use super::program::Open;
 use crate::error::Result;
 use crate::simd::Level;
@@ -96,7 +96,9 @@ impl Lowering<'_> {
                     down,
                     step: 1,
                     channels: value.channels,
-                    units: (0..value.channels).map(|channel| Unit::Input { port, channel }).collect(),
+                    units: (0..value.channels)
+                        .map(|channel| Unit::Input { port, channel })
+                        .collect(),
                 }),
             };
             self.places.insert(id, place);
@@ -411,7 +413,11 @@ impl Lowering<'_> {
             })
             .collect();
         self.copy(class, &copies);
-        let units = image.units.iter().map(|u| self.imported.get(u).copied().unwrap_or(*u)).collect();
+        let units = image
+            .units
+            .iter()
+            .map(|u| self.imported.get(u).copied().unwrap_or(*u))
+            .collect();
         Image { units, ..image }
     }
 
@@ -518,7 +524,17 @@ impl Lowering<'_> {
             units: vec![unit],
         };
         let from = channel(image, 0, 1, (0, 0));
-        let channels = (0..16).map(|lane| (from, Channel { lane, ..channel(&block, 0, 1, (0, 0)) })).collect();
+        let channels = (0..16)
+            .map(|lane| {
+                (
+                    from,
+                    Channel {
+                        lane,
+                        ..channel(&block, 0, 1, (0, 0))
+                    },
+                )
+            })
+            .collect();
         self.plan.steps.push(Step::Move {
             channels,
             down: image.down,
@@ -533,7 +549,14 @@ impl Lowering<'_> {
         if kind == input.kind && start.is_multiple_of(kind.lanes()) {
             let first = start / kind.lanes();
             let units = input.units[first..first + channels.div_ceil(kind.lanes())].to_vec();
-            self.places.insert(node.output, Place::Image(Image { units, channels, ..input }));
+            self.places.insert(
+                node.output,
+                Place::Image(Image {
+                    units,
+                    channels,
+                    ..input
+                }),
+            );
             return;
         }
         let output = self.allocate(node.output);
@@ -562,7 +585,9 @@ impl Lowering<'_> {
             return Ok(());
         }
         let output = self.allocate(node.output);
-        let from = parts.iter().flat_map(|p| (0..p.channels).map(|c| channel(p, c, 1, (0, 0))));
+        let from = parts
+            .iter()
+            .flat_map(|p| (0..p.channels).map(|c| channel(p, c, 1, (0, 0))));
         let moves = from.enumerate().map(|(c, from)| (from, channel(&output, c, 1, (0, 0))));
         self.plan.steps.push(Step::Move {
             channels: moves.collect(),
@@ -619,7 +644,10 @@ impl Lowering<'_> {
                     true => (c % (block * block), c / (block * block)),
                     false => (c / output.channels, c % output.channels),
                 };
-                (channel(&input, c, 1, (0, 0)), channel(&output, target, block, (place / block, place % block)))
+                (
+                    channel(&input, c, 1, (0, 0)),
+                    channel(&output, target, block, (place / block, place % block)),
+                )
             });
             self.plan.steps.push(Step::Move {
                 channels: moves.collect(),
@@ -635,9 +663,16 @@ impl Lowering<'_> {
         for (port, &id) in self.graph.outputs.iter().enumerate() {
             let image = self.image(id);
             if image.kind != Kind::Plane {
-                return Err(invalid(format!("output {port}: expected fewer than {BLOCK_FROM} channels, found {}", image.channels)));
+                return Err(invalid(format!(
+                    "output {port}: expected fewer than {BLOCK_FROM} channels, found {}",
+                    image.channels
+                )));
             }
-            let pairs = image.units.iter().enumerate().map(|(channel, &unit)| (unit, Unit::Output { port, channel }));
+            let pairs = image
+                .units
+                .iter()
+                .enumerate()
+                .map(|(channel, &unit)| (unit, Unit::Output { port, channel }));
             let pairs: Vec<_> = pairs.filter(|(a, b)| a != b).collect();
             let class = Class {
                 kind: Kind::Plane,
@@ -692,7 +727,9 @@ fn to_dcr(filter: &Filter, block: usize) -> Filter {
     // Output place · channels + c was c · area + place.
     let from = |o: usize| o % channels * area + o / channels;
     Filter {
-        weights: (0..filter.outputs).flat_map(|o| filter.weights[from(o) * size..][..size].iter().copied()).collect(),
+        weights: (0..filter.outputs)
+            .flat_map(|o| filter.weights[from(o) * size..][..size].iter().copied())
+            .collect(),
         bias: (0..filter.outputs).map(|o| filter.bias[from(o)]).collect(),
         ..filter.clone()
     }
@@ -702,7 +739,9 @@ fn winograd(level: Level, filter: &Filter, n: usize, transform: fn(&[f32]) -> Ve
     let taps = filter.kernel * filter.kernel;
     let transformed: Vec<f32> = filter.weights.chunks_exact(taps).flat_map(transform).collect();
     let points = n * n;
-    Packed::new(level, filter, points, |p, i, o| transformed[(o * filter.inputs + i) * points + p])
+    Packed::new(level, filter, points, |p, i, o| {
+        transformed[(o * filter.inputs + i) * points + p]
+    })
 }
 
 fn lcm(a: usize, b: usize) -> usize {

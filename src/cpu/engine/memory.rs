@@ -36,7 +36,10 @@ impl Floats {
         let short = || {
             Error::new(
                 ErrorKind::BackendFailed,
-                format!("no memory for {} MiB of activations; set max-pixels or use a smaller model", len >> 18),
+                format!(
+                    "no memory for {} MiB of activations; set max-pixels or use a smaller model",
+                    len >> 18
+                ),
             )
         };
         let layout = Self::layout(len).ok_or_else(short)?;

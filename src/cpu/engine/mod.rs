@@ -92,13 +92,26 @@ impl Network {
     ///
     /// # Errors
     /// [`ErrorKind::BackendFailed`] if an operand has another length than its port and the workspace's size say.
-    pub fn run(&self, pool: &Pool, workspace: &mut Workspace, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) -> Result<()> {
+    pub fn run(
+        &self,
+        pool: &Pool,
+        workspace: &mut Workspace,
+        inputs: &[&[f32]],
+        outputs: &mut [&mut [f32]],
+    ) -> Result<()> {
         let area = workspace.width * workspace.height;
         let wrong = |what: &str, expected: usize, found: usize| {
-            Err(Error::new(ErrorKind::BackendFailed, format!("{what}: expected {expected} numbers, found {found}")))
+            Err(Error::new(
+                ErrorKind::BackendFailed,
+                format!("{what}: expected {expected} numbers, found {found}"),
+            ))
         };
         if inputs.len() != self.inputs.len() || outputs.len() != self.outputs.len() {
-            return wrong("ports", self.inputs.len() + self.outputs.len(), inputs.len() + outputs.len());
+            return wrong(
+                "ports",
+                self.inputs.len() + self.outputs.len(),
+                inputs.len() + outputs.len(),
+            );
         }
         for (input, &(channels, frame)) in inputs.iter().zip(&self.inputs) {
             let expected = channels * if frame { area } else { 1 };

@@ -165,7 +165,8 @@ impl<'a> Node<'a> {
 
     /// A text attribute or its default; what is not UTF-8 reads as empty.
     pub fn text(&self, name: &str, default: &'static str) -> &str {
-        self.find(name).map_or(default, |a| std::str::from_utf8(a.text).unwrap_or_default())
+        self.find(name)
+            .map_or(default, |a| std::str::from_utf8(a.text).unwrap_or_default())
     }
 
     /// A tensor attribute.
@@ -225,7 +226,9 @@ impl Tensor {
                 (9, value) => raw = Some(value.bytes()?),
                 (10, Value::Bytes(b)) => doubles = words::<8>(b).map(f64::from_le_bytes).collect(),
                 (14, value) if value.int()? != 0 => {
-                    return Err(invalid(format!("constant '{name}' lies in another file; put all data into the model")));
+                    return Err(invalid(format!(
+                        "constant '{name}' lies in another file; put all data into the model"
+                    )));
                 }
                 _ => {}
             }
@@ -254,10 +257,15 @@ impl Tensor {
             floats = ints.iter().map(|&v| v as f32).collect();
         }
         let sizes: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let count = sizes.as_ref().and_then(|s| s.iter().try_fold(1usize, |n, &d| n.checked_mul(d)));
+        let count = sizes
+            .as_ref()
+            .and_then(|s| s.iter().try_fold(1usize, |n, &d| n.checked_mul(d)));
         match (sizes, count) {
             (Some(dims), Some(count)) if count == floats.len() => Ok((name, Self { dims, floats, ints })),
-            _ => Err(invalid(format!("constant '{name}': expected values for shape {dims:?}, found {}", floats.len()))),
+            _ => Err(invalid(format!(
+                "constant '{name}': expected values for shape {dims:?}, found {}",
+                floats.len()
+            ))),
         }
     }
 }
@@ -268,7 +276,11 @@ fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
 
 /// A float from the bits of an IEEE half.
 fn half(bits: u16) -> f32 {
-    let (sign, exponent, mantissa) = (u32::from(bits >> 15) << 31, u32::from(bits >> 10) & 31, u32::from(bits) & 1023);
+    let (sign, exponent, mantissa) = (
+        u32::from(bits >> 15) << 31,
+        u32::from(bits >> 10) & 31,
+        u32::from(bits) & 1023,
+    );
     match exponent {
         // Zero and subnormals: exact in a float.
         0 => f32::from_bits(sign | (mantissa as f32 * 2f32.powi(-24)).to_bits()),

@@ -21,7 +21,11 @@ pub const BLOCK_FROM: usize = 8;
 impl Kind {
     /// How values of so many channels lie.
     pub fn of(channels: usize) -> Self {
-        if channels < BLOCK_FROM { Kind::Plane } else { Kind::Block }
+        if channels < BLOCK_FROM {
+            Kind::Plane
+        } else {
+            Kind::Block
+        }
     }
 
     /// Channels in a unit.
@@ -93,7 +97,9 @@ impl TailPart {
     pub fn pack(filter: &Filter) -> Vec<Self> {
         let taps = filter.kernel * filter.kernel;
         let starts = (0..filter.outputs).step_by(TAIL_OUTPUTS);
-        starts.map(|first| Self::part(filter, taps, first, TAIL_OUTPUTS.min(filter.outputs - first))).collect()
+        starts
+            .map(|first| Self::part(filter, taps, first, TAIL_OUTPUTS.min(filter.outputs - first)))
+            .collect()
     }
 
     fn part(filter: &Filter, taps: usize, first: usize, count: usize) -> Self {
@@ -197,7 +203,13 @@ pub enum Pooled {
     /// A dense layer.
     Dense { filter: Filter, from: usize, to: usize },
     /// Number by number; a step of 0 repeats a single number.
-    Each { code: Code, a: (usize, usize), b: (usize, usize), to: usize, count: usize },
+    Each {
+        code: Code,
+        a: (usize, usize),
+        b: (usize, usize),
+        to: usize,
+        count: usize,
+    },
     /// Numbers moved.
     Move { from: usize, to: usize, count: usize },
 }
@@ -209,9 +221,17 @@ pub enum Step {
     /// Number-by-number operations.
     Program(Program),
     /// 4×4 pixels of a plane become the 16 channels of a block; the other way round if `back`.
-    Shuffle { plane: Unit, block: (Unit, usize), down: usize, back: bool },
+    Shuffle {
+        plane: Unit,
+        block: (Unit, usize),
+        down: usize,
+        back: bool,
+    },
     /// Channels moved one by one on a grid of 1/`down` of the frame.
-    Move { channels: Vec<(Channel, Channel)>, down: usize },
+    Move {
+        channels: Vec<(Channel, Channel)>,
+        down: usize,
+    },
     /// Means of all channels, from `to` on.
     Mean { input: Image, to: usize },
     /// Work on pooled values.
@@ -224,7 +244,11 @@ impl Step {
         match self {
             Step::Conv(c) => {
                 let images = [Some(&c.input), Some(&c.output), c.residual.as_ref()];
-                images.into_iter().flatten().flat_map(|i| i.units.iter().copied()).collect()
+                images
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|i| i.units.iter().copied())
+                    .collect()
             }
             Step::Program(p) => p.units.iter().map(|u| u.0).collect(),
             Step::Shuffle { plane, block, .. } => vec![*plane, block.0],

@@ -158,7 +158,11 @@ pub fn filter_matrix<P: Points>() -> Vec<Vec<f64>> {
         let norm: f64 = P::FINITE.iter().filter(|&&b| b != a).map(|b| a - b).product();
         rows.push(powers(a).map(|p| p / norm).collect());
     }
-    rows.push((0..P::KERNEL).map(|k| f64::from(u8::from(k + 1 == P::KERNEL))).collect());
+    rows.push(
+        (0..P::KERNEL)
+            .map(|k| f64::from(u8::from(k + 1 == P::KERNEL)))
+            .collect(),
+    );
     rows
 }
 
@@ -200,7 +204,12 @@ mod tests {
         let y = unsafe { P::output::<Portable>(&t) };
         for (i, y) in y.iter().enumerate() {
             let expected: f32 = (0..P::KERNEL).map(|k| d[i + k] * g[k]).sum();
-            assert!((y[0] - expected).abs() < 1e-4, "kernel {}, result {i}: {} for {expected}", P::KERNEL, y[0]);
+            assert!(
+                (y[0] - expected).abs() < 1e-4,
+                "kernel {}, result {i}: {} for {expected}",
+                P::KERNEL,
+                y[0]
+            );
         }
     }
 

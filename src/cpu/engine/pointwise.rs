@@ -56,9 +56,14 @@ unsafe fn apply_of<S: Simd>(code: Code, out: Operand, a: Operand, b: Operand, gr
     unsafe {
         match code {
             Code::Unary(Unary::Copy) => each!(S, out, a, b, groups, |x, _| x),
-            Code::Unary(Unary::Leaky(slope)) => each!(S, out, a, b, groups, |x, _| S::max(x, S::mul(x, S::splat(slope)))),
+            Code::Unary(Unary::Leaky(slope)) => {
+                each!(S, out, a, b, groups, |x, _| S::max(x, S::mul(x, S::splat(slope))))
+            }
             Code::Unary(Unary::Clip(low, high)) => {
-                each!(S, out, a, b, groups, |x, _| S::min(S::max(x, S::splat(low)), S::splat(high)))
+                each!(S, out, a, b, groups, |x, _| S::min(
+                    S::max(x, S::splat(low)),
+                    S::splat(high)
+                ))
             }
             Code::Unary(Unary::Sigmoid) => each!(S, out, a, b, groups, |x, _| {
                 let one = S::splat(1.0);
@@ -76,7 +81,6 @@ unsafe fn apply_of<S: Simd>(code: Code, out: Operand, a: Operand, b: Operand, gr
         }
     }
 }
-
 
 /// e^x to within 2 units in the last place, for results that are normal numbers; limited to those.
 #[inline(always)]
@@ -117,7 +121,11 @@ unsafe fn log<S: Simd>(x: S::V) -> S::V {
         ] {
             p = S::fma(p, r, S::splat(c));
         }
-        let tail = S::fma(S::mul(p, r), r2, S::fma(e, S::splat(-2.121_944_4e-4), S::mul(r2, S::splat(-0.5))));
+        let tail = S::fma(
+            S::mul(p, r),
+            r2,
+            S::fma(e, S::splat(-2.121_944_4e-4), S::mul(r2, S::splat(-0.5))),
+        );
         S::fma(e, S::splat(0.693_359_4), S::add(r, tail))
     }
 }
@@ -158,7 +166,14 @@ mod tests {
             Unary::Sigmoid,
             Unary::Exp,
         ];
-        let binary = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Max, Binary::Min];
+        let binary = [
+            Binary::Add,
+            Binary::Sub,
+            Binary::Mul,
+            Binary::Div,
+            Binary::Max,
+            Binary::Min,
+        ];
         let codes = unary.map(Code::Unary).into_iter().chain(binary.map(Code::Binary));
         for &level in Level::available() {
             let check = |code, a: &mut [f32], b: &mut [f32]| {
@@ -168,13 +183,17 @@ mod tests {
                     step: 16,
                 };
                 // SAFETY: three slices of four groups.
-                unsafe {
-                    apply(level, code, operand(&mut out), operand(a), operand(b), 4)
-                };
+                unsafe { apply(level, code, operand(&mut out), operand(a), operand(b), 4) };
                 for i in 0..64 {
                     let expected = scalar(code, a[i], b[i]);
                     let error = (out[i] - expected).abs();
-                    assert!(error <= 3e-6 * expected.abs().max(0.1), "{level} {code:?} {} {}: {} for {expected}", a[i], b[i], out[i]);
+                    assert!(
+                        error <= 3e-6 * expected.abs().max(0.1),
+                        "{level} {code:?} {} {}: {} for {expected}",
+                        a[i],
+                        b[i],
+                        out[i]
+                    );
                 }
             };
             for code in codes.clone() {

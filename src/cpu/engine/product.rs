@@ -119,10 +119,16 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(a: &Product<'_>, y: usi
                 let (b, lane) = (v * S::N / LANES, v * S::N % LANES);
                 let mut sum = sum;
                 if !a.residuals.is_empty() {
-                    let r = a.residuals.get_unchecked(b).add(y * a.residual.y + (x + p) * a.residual.x + lane);
+                    let r = a
+                        .residuals
+                        .get_unchecked(b)
+                        .add(y * a.residual.y + (x + p) * a.residual.x + lane);
                     sum = S::add(sum, S::load(r));
                 }
-                let out = a.outputs.get_unchecked(b).add(y * a.output.y + (x + p) * a.output.x + lane);
+                let out = a
+                    .outputs
+                    .get_unchecked(b)
+                    .add(y * a.output.y + (x + p) * a.output.x + lane);
                 S::store(out, S::max(sum, S::mul(sum, slope)));
             }
         }

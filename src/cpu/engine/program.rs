@@ -121,7 +121,9 @@ impl Open {
         let mut stored = vec![None; self.instructions.len()];
         for (id, image) in images {
             for (&i, &unit) in self.made[id].0.clone().iter().zip(&image.units) {
-                let Early::Known(known) = self.unit(unit, image.step) else { continue };
+                let Early::Known(known) = self.unit(unit, image.step) else {
+                    continue;
+                };
                 stored[i] = Some(known);
             }
         }

@@ -34,7 +34,9 @@ impl<'a> Value<'a> {
     pub fn int(self) -> Result<i64> {
         match self {
             Value::Varint(v) => Ok(v as i64),
-            other => Err(invalid(format!("damaged: expected a number in a field, found {other:?}"))),
+            other => Err(invalid(format!(
+                "damaged: expected a number in a field, found {other:?}"
+            ))),
         }
     }
 
@@ -42,7 +44,9 @@ impl<'a> Value<'a> {
     pub fn float(self) -> Result<f32> {
         match self {
             Value::Fixed32(v) => Ok(f32::from_bits(v)),
-            other => Err(invalid(format!("damaged: expected a float in a field, found {other:?}"))),
+            other => Err(invalid(format!(
+                "damaged: expected a float in a field, found {other:?}"
+            ))),
         }
     }
 
@@ -63,7 +67,11 @@ impl<'a> Value<'a> {
     /// Adds a float, or a packed array of them, to `list`.
     pub fn floats(self, list: &mut Vec<f32>) -> Result<()> {
         match self {
-            Value::Bytes(bytes) => list.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+            Value::Bytes(bytes) => list.extend(
+                bytes
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            ),
             other => list.push(other.float()?),
         }
         Ok(())
@@ -121,7 +129,11 @@ impl<'a> Fields<'a> {
                 let b = take(&mut self.rest, 4)?;
                 Value::Fixed32(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             }
-            other => return Err(invalid(format!("damaged: expected a field of type 0, 1, 2 or 5, found type {other}"))),
+            other => {
+                return Err(invalid(format!(
+                    "damaged: expected a field of type 0, 1, 2 or 5, found type {other}"
+                )));
+            }
         };
         Ok((number, value))
     }
@@ -150,8 +162,8 @@ mod tests {
     fn reads_every_wire_type() {
         // 1: varint 300; 2: "hi"; 3: 1.0f; 4: eight bytes; 5: packed 1, 2, 300.
         let message = [
-            0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 1, 0, 0, 0, 0, 0, 0, 0, 0x2a, 4, 1, 2, 0xac,
-            0x02,
+            0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 1, 0, 0, 0, 0, 0, 0, 0, 0x2a, 4, 1, 2,
+            0xac, 0x02,
         ];
         let found: Vec<_> = fields(&message).map(|f| f.unwrap()).collect();
         assert_eq!(found[0], (1, Value::Varint(300)));

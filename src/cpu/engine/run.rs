@@ -56,14 +56,19 @@ impl Pointers {
     fn readable(&self) -> &[*const f32] {
         let all = &self.all[..self.len];
         // SAFETY: pointers to mutable and to constant floats have the same layout.
-        unsafe {
-            std::slice::from_raw_parts(all.as_ptr().cast(), all.len())
-        }
+        unsafe { std::slice::from_raw_parts(all.as_ptr().cast(), all.len()) }
     }
 }
 
 /// Runs the plan. Lengths of inputs and outputs have been checked.
-pub fn run(plan: &Plan, level: Level, pool: &Pool, workspace: &mut Workspace, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+pub fn run(
+    plan: &Plan,
+    level: Level,
+    pool: &Pool,
+    workspace: &mut Workspace,
+    inputs: &[&[f32]],
+    outputs: &mut [&mut [f32]],
+) {
     let w = workspace;
     let mut pointers = [std::ptr::null_mut(); super::MAX_PORTS];
     for (pointer, output) in pointers.iter_mut().zip(outputs.iter_mut()) {
@@ -124,7 +129,8 @@ impl Run<'_> {
     fn strips(&self, height: usize, f: impl Fn(usize, usize) + Sync) {
         let threads = self.pool.threads();
         let tasks = if threads == 1 { 1 } else { height.min(threads * 8) };
-        self.pool.run(tasks, &|i| f(height * i / tasks, height * (i + 1) / tasks));
+        self.pool
+            .run(tasks, &|i| f(height * i / tasks, height * (i + 1) / tasks));
     }
     fn conv(&self, conv: &Conv, units: &[Located], pooled: &[f32], scaled: &mut Floats) {
         let (input, rest) = units.split_at(conv.input.units.len());
@@ -188,7 +194,11 @@ impl Run<'_> {
                     let (weights, bias) = unsafe { (weights.add(at), packed.bias.as_ptr().add(first * LANES)) };
                     let args = Shared(Product {
                         outputs: &outputs.writable()[first..first + chunk],
-                        residuals: if residual.is_empty() { &[] } else { &residuals.readable()[first..first + chunk] },
+                        residuals: if residual.is_empty() {
+                            &[]
+                        } else {
+                            &residuals.readable()[first..first + chunk]
+                        },
                         ..product(weights, bias)
                     });
                     // SAFETY: as above; strips do not overlap.
@@ -196,12 +206,26 @@ impl Run<'_> {
                 }
             }
             Kernel::Planes(packed) => {
-                let args = Shared((product(weights(packed), packed.bias.as_ptr()), outputs.writable(), residuals.readable()));
+                let args = Shared((
+                    product(weights(packed), packed.bias.as_ptr()),
+                    outputs.writable(),
+                    residuals.readable(),
+                ));
                 self.strips(height, |y0, y1| {
                     let (product, planes, residuals) = args.get();
                     // SAFETY: as above; fewer than 16 planes come from one block.
                     unsafe {
-                        rows_to_planes(level, product, planes, product.output, residuals, product.residual, width, y0, y1)
+                        rows_to_planes(
+                            level,
+                            product,
+                            planes,
+                            product.output,
+                            residuals,
+                            product.residual,
+                            width,
+                            y0,
+                            y1,
+                        )
                     }
                 });
             }
@@ -217,7 +241,11 @@ impl Run<'_> {
                         bias: part.bias.as_ptr(),
                         outputs: &outputs.writable()[first..first + count],
                         output: strides(output),
-                        residuals: if residual.is_empty() { &[] } else { &residuals.readable()[first..first + count] },
+                        residuals: if residual.is_empty() {
+                            &[]
+                        } else {
+                            &residuals.readable()[first..first + count]
+                        },
                         residual: strides(residual),
                         slope: conv.slope,
                     });
@@ -241,7 +269,11 @@ impl Run<'_> {
             with_scratch(run.scratch, |scratch| {
                 // SAFETY: the scratch memory has room for `program_scratch` floats.
                 let (registers, spare, lanes) = unsafe {
-                    (scratch, scratch.add(program.registers * PIECE), scratch.add((program.registers + 3) * PIECE))
+                    (
+                        scratch,
+                        scratch.add(program.registers * PIECE),
+                        scratch.add((program.registers + 3) * PIECE),
+                    )
                 };
                 for (i, &(at, repeated)) in program.lanes.iter().enumerate() {
                     for lane in 0..LANES {
@@ -286,7 +318,10 @@ impl Run<'_> {
                                     };
                                     let (a, b) = (bring(i.a, 0), bring(i.b, 1));
                                     let out = match i.out {
-                                        Ref::Unit(_) => Operand { at: spare.add(2 * LANES), step: LANES },
+                                        Ref::Unit(_) => Operand {
+                                            at: spare.add(2 * LANES),
+                                            step: LANES,
+                                        },
                                         other => find(other, x),
                                     };
                                     apply(run.level, i.code, out, a, b, 1);
@@ -344,8 +379,16 @@ impl Run<'_> {
                     // SAFETY: units cover the rows; each row has its own sums.
                     unsafe {
                         let row = run.pointer(unit.source).add(y * unit.strides.y);
-                        let pixels = if input.kind == Kind::Plane { width / LANES } else { width };
-                        let step = if input.kind == Kind::Plane { LANES } else { unit.strides.x };
+                        let pixels = if input.kind == Kind::Plane {
+                            width / LANES
+                        } else {
+                            width
+                        };
+                        let step = if input.kind == Kind::Plane {
+                            LANES
+                        } else {
+                            unit.strides.x
+                        };
                         sum_row(run.level, row, step, pixels, lanes.as_mut_ptr());
                         if input.kind == Kind::Plane {
                             let rest: f32 = (pixels * LANES..width).map(|x| *row.add(x)).sum();

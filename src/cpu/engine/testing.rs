@@ -189,7 +189,10 @@ impl Model {
     }
 
     pub fn to_space(&mut self, x: &str, block: i64, mode: &str) -> String {
-        self.node("DepthToSpace", &[x], &[]).int("blocksize", block).text("mode", mode).out()
+        self.node("DepthToSpace", &[x], &[])
+            .int("blocksize", block)
+            .text("mode", mode)
+            .out()
     }
 
     /// A convolution with weights that keep the size of the numbers.
@@ -204,7 +207,10 @@ impl Model {
         }
         let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
         let (k, pad) = (kernel as i64, kernel as i64 / 2);
-        self.node("Conv", &operands, &[]).ints("kernel_shape", &[k, k]).ints("pads", &[pad; 4]).out()
+        self.node("Conv", &operands, &[])
+            .ints("kernel_shape", &[k, k])
+            .ints("pads", &[pad; 4])
+            .out()
     }
 
     pub fn bytes(&self) -> Vec<u8> {
@@ -236,7 +242,11 @@ pub fn rten(
     let model = rten::Model::load(bytes.to_vec()).ok()?;
     let mut values = vec![];
     for (&(name, channels), data) in inputs.iter().zip(data) {
-        let shape = if name == "ratio" { [1, 1, 1, 1] } else { [1, channels, height, width] };
+        let shape = if name == "ratio" {
+            [1, 1, 1, 1]
+        } else {
+            [1, channels, height, width]
+        };
         values.push((model.find_node(name)?, NdTensorView::from_data(shape, &data[..]).into()));
     }
     let ids: Vec<_> = outputs.iter().filter_map(|o| model.find_node(o.0)).collect();

@@ -180,7 +180,9 @@ fn cases() -> Vec<Case> {
                 let g0 = m.binary("Add", &e, "g0");
                 let g1 = m.binary("Add", &e, "g1");
                 let r = m.concat(&[&g0, &e, &g1]);
-                m.node("DepthToSpace", &[&r], &["r"]).int("blocksize", 4).text("mode", "CRD");
+                m.node("DepthToSpace", &[&r], &["r"])
+                    .int("blocksize", 4)
+                    .text("mode", "CRD");
             },
         },
         Case {
@@ -233,7 +235,11 @@ fn cases() -> Vec<Case> {
             build: |m| {
                 let f = m.conv("x", 3, 24, 1, true);
                 let g = m.binary("Mul", &f, "q");
-                let mean = m.node("ReduceMean", &[&g], &[]).ints("axes", &[2, 3]).int("keepdims", 1).out();
+                let mean = m
+                    .node("ReduceMean", &[&g], &[])
+                    .ints("axes", &[2, 3])
+                    .int("keepdims", 1)
+                    .out();
                 let h = m.binary("Sub", &g, &mean);
                 let h = m.unary("Sigmoid", &h);
                 let v = m.conv(&h, 24, 2, 3, true);
@@ -271,7 +277,11 @@ fn reference(graph: &Graph, inputs: &[Vec<f32>], width: usize, height: usize) ->
             values[id][c.min(graph.values[id].channels - 1) * w * h + y.min(h - 1) * w + x.min(w - 1)]
         };
         let parts: Vec<(usize, usize)> = match node.op {
-            Op::Concat => node.inputs.iter().flat_map(|&i| (0..graph.values[i].channels).map(move |c| (i, c))).collect(),
+            Op::Concat => node
+                .inputs
+                .iter()
+                .flat_map(|&i| (0..graph.values[i].channels).map(move |c| (i, c)))
+                .collect(),
             _ => vec![],
         };
         let mut out = Vec::with_capacity(co * oh * ow);
@@ -287,7 +297,8 @@ fn reference(graph: &Graph, inputs: &[Vec<f32>], width: usize, height: usize) ->
                                     for kx in 0..k {
                                         let (sy, sx) = (y as isize + ky - k / 2, xx as isize + kx - k / 2);
                                         if (0..ih as isize).contains(&sy) && (0..iw as isize).contains(&sx) {
-                                            let w = f.weights[(((c * f.inputs + i) as isize * k + ky) * k + kx) as usize];
+                                            let w =
+                                                f.weights[(((c * f.inputs + i) as isize * k + ky) * k + kx) as usize];
                                             sum += f64::from(w) * get(x, i, sy as usize, sx as usize);
                                         }
                                     }
@@ -325,7 +336,11 @@ fn reference(graph: &Graph, inputs: &[Vec<f32>], width: usize, height: usize) ->
         }
         values[node.output] = out;
     }
-    graph.outputs.iter().map(|&id| values[id].iter().map(|&v| v as f32).collect()).collect()
+    graph
+        .outputs
+        .iter()
+        .map(|&id| values[id].iter().map(|&v| v as f32).collect())
+        .collect()
 }
 
 fn inputs(graph: &Graph, area: usize) -> Vec<Vec<f32>> {
@@ -333,12 +348,18 @@ fn inputs(graph: &Graph, area: usize) -> Vec<Vec<f32>> {
         Space::Pooled => 1,
         Space::Frame { .. } => graph.values[id].channels * area,
     });
-    sizes.enumerate().map(|(i, n)| noise(n, i as u32 + 7).iter().map(|v| v + 0.5).collect()).collect()
+    sizes
+        .enumerate()
+        .map(|(i, n)| noise(n, i as u32 + 7).iter().map(|v| v + 0.5).collect())
+        .collect()
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() }).fold(0.0, |m, d| if d > m || d.is_nan() { d } else { m })
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() })
+        .fold(0.0, |m, d| if d > m || d.is_nan() { d } else { m })
 }
 
 #[test]
@@ -356,7 +377,11 @@ fn every_case_at_every_level() {
             if let Some(theirs) = super::testing::rten(&bytes, case.inputs, case.outputs, &data, width, height) {
                 for (a, b) in theirs.iter().zip(&expected) {
                     let error = largest_difference(a, b) / scale;
-                    assert!(error < 3e-5, "{} {width}x{height}: rten differs from the reference by {error}", case.name);
+                    assert!(
+                        error < 3e-5,
+                        "{} {width}x{height}: rten differs from the reference by {error}",
+                        case.name
+                    );
                 }
             }
             for &level in Level::available() {
@@ -394,7 +419,9 @@ fn unsuitable_models_are_refused() {
         }),
         ("strides", |m| {
             let w = m.floats(&[3, 3, 3, 3], noise(81, 1));
-            m.node("Conv", &["x", &w], &["y"]).ints("pads", &[1; 4]).ints("strides", &[2, 2]);
+            m.node("Conv", &["x", &w], &["y"])
+                .ints("pads", &[1; 4])
+                .ints("strides", &[2, 2]);
         }),
         ("k of 1, 3 or 5", |m| {
             let w = m.floats(&[3, 3, 7, 7], noise(441, 1));
@@ -422,7 +449,9 @@ fn unsuitable_models_are_refused() {
     for (part, build) in cases {
         let mut model = Model::new(&[("x", 3)], &[("y", 3)]);
         build(&mut model);
-        let error = Network::load(&model.bytes(), &[("x", 3)], &[("y", 3)], Level::Portable).err().expect(part);
+        let error = Network::load(&model.bytes(), &[("x", 3)], &[("y", 3)], Level::Portable)
+            .err()
+            .expect(part);
         assert_eq!(error.kind(), crate::error::ErrorKind::ModelInvalid, "{part}");
         assert!(error.to_string().contains(part), "{part}: {error}");
     }

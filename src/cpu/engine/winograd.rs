@@ -99,11 +99,19 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
     let (products, to) = match in_place {
         true => (scratch, from),
         // SAFETY: inside the scratch memory, whose length counts both.
-        false => (unsafe { scratch.add(P::N * P::N * from) }, point_stride(w.outputs.len())),
+        false => (
+            unsafe { scratch.add(P::N * P::N * from) },
+            point_stride(w.outputs.len()),
+        ),
     };
     // SAFETY: the caller's word on the frame; scratch by its length.
     unsafe {
-        for run in (Runs { first, tile: first, last, across }) {
+        for run in (Runs {
+            first,
+            tile: first,
+            last,
+            across,
+        }) {
             for (b, &input) in w.inputs.iter().enumerate() {
                 for lane in (0..LANES).step_by(S::N) {
                     let out = scratch.add((b * STRIP + run.tile) * LANES + lane);
@@ -112,7 +120,12 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
             }
         }
         multiply::<S>(w, P::N * P::N, last - first, scratch, from, products, to);
-        for run in (Runs { first, tile: first, last, across }) {
+        for run in (Runs {
+            first,
+            tile: first,
+            last,
+            across,
+        }) {
             for b in 0..w.outputs.len() {
                 for lane in (0..LANES).step_by(S::N) {
                     let from = products.add((b * STRIP + run.tile) * LANES + lane);
@@ -165,13 +178,7 @@ impl Iterator for Runs {
 /// Columns of neighbouring tiles overlap, so each column is transformed once: the four that a tile is the first to
 /// need, and behind them the first of the next four.
 #[inline(always)]
-unsafe fn transform_in<S: Simd, P: Points>(
-    input: *const f32,
-    strides: Strides,
-    run: Run,
-    out: *mut f32,
-    point: usize,
-) {
+unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, run: Run, out: *mut f32, point: usize) {
     // SAFETY: the caller's word on the margin of the input and the length of `out`.
     unsafe {
         let Run { ty, tx, count, .. } = run;
@@ -193,7 +200,11 @@ unsafe fn transform_in<S: Simd, P: Points>(
             for i in 0..P::N {
                 let mut d = P::line(S::splat(0.0));
                 for (j, slot) in d.as_mut().iter_mut().enumerate() {
-                    *slot = if j < TILE { now[j].as_ref()[i] } else { next[j - TILE].as_ref()[i] };
+                    *slot = if j < TILE {
+                        now[j].as_ref()[i]
+                    } else {
+                        next[j - TILE].as_ref()[i]
+                    };
                 }
                 for (j, &v) in P::input::<S>(&d).as_ref().iter().enumerate() {
                     S::store(out.add((i * P::N + j) * point), v);
@@ -317,7 +328,10 @@ unsafe fn transform_out<S: Simd, P: Points>(
                         let r = w.residuals.get_unchecked(b).add(lane);
                         v = S::add(v, S::load(r.add((y0 + i) * w.residual.y + (x0 + x) * w.residual.x)));
                     }
-                    S::store(output.add(i * w.output.y + (x0 + x) * w.output.x), S::max(v, S::mul(v, slope)));
+                    S::store(
+                        output.add(i * w.output.y + (x0 + x) * w.output.x),
+                        S::max(v, S::mul(v, slope)),
+                    );
                 }
             }
         }

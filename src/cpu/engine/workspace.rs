@@ -100,7 +100,9 @@ impl Workspace {
                     Unit::Slot { slot, dy, dx } => {
                         let shape = &shapes[&plan.slots[slot]];
                         Located {
-                            source: Source::Arena(places[slot] + (shape.front + dy) * shape.row + (shape.front + dx) * shape.pixel),
+                            source: Source::Arena(
+                                places[slot] + (shape.front + dy) * shape.row + (shape.front + dx) * shape.pixel,
+                            ),
                             strides: Strides {
                                 x: step * shape.pixel,
                                 y: step * shape.row,
@@ -154,7 +156,6 @@ impl Workspace {
             steps,
         })
     }
-
 }
 
 /// Calls `f` with scratch memory that is no one else's for that time.
@@ -186,7 +187,10 @@ fn stepped_units(step: &Step) -> Vec<(Unit, usize)> {
         }
         Step::Program(p) => p.units.clone(),
         Step::Shuffle { plane, block, .. } => vec![(*plane, 1), *block],
-        Step::Move { channels, .. } => channels.iter().flat_map(|(a, b)| [(a.unit, a.unit_step), (b.unit, b.unit_step)]).collect(),
+        Step::Move { channels, .. } => channels
+            .iter()
+            .flat_map(|(a, b)| [(a.unit, a.unit_step), (b.unit, b.unit_step)])
+            .collect(),
         Step::Mean { input, .. } => image(input),
         Step::Pooled(_) => vec![],
     }
@@ -202,7 +206,11 @@ fn shapes(plan: &Plan, width: usize, height: usize) -> Result<HashMap<Class, Sha
             down: conv.input.down / conv.input.step,
         };
         let half = conv.side / 2;
-        let tiles = if let Kernel::Winograd(_) = conv.kernel { TILE - 1 } else { 0 };
+        let tiles = if let Kernel::Winograd(_) = conv.kernel {
+            TILE - 1
+        } else {
+            0
+        };
         let margin = margins.entry(class).or_default();
         margin.0 = margin.0.max(half * conv.input.step);
         margin.1 = margin.1.max((half + tiles) * conv.input.step);
@@ -216,7 +224,9 @@ fn shapes(plan: &Plan, width: usize, height: usize) -> Result<HashMap<Class, Sha
             row += 128;
         }
         let rows = front + height / class.down + back;
-        let len = row.checked_mul(rows).ok_or_else(|| Error::new(ErrorKind::Unsupported, "the frame is too large"))?;
+        let len = row
+            .checked_mul(rows)
+            .ok_or_else(|| Error::new(ErrorKind::Unsupported, "the frame is too large"))?;
         shapes.insert(class, Shape { front, pixel, row, len });
     }
     Ok(shapes)
