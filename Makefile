@@ -7,7 +7,10 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 PLUGINS := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/gstreamer-1.0/plugins
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help deps build demo test check test-rust test-pipelines bench picture install uninstall clean
+# Data for tests that cannot be part of the repository; its tests are skipped, visibly, where it is absent.
+SHARED := $(or $(URETINEX_SHARED),../shared)
+
+.PHONY: help deps build demo test check test-data test-rust test-pipelines bench picture install uninstall clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,12 +37,18 @@ check: deps ## Format, clippy and rustdoc without warnings
 test-pipelines: build ## The scripts of pipelines/ and what README.md says
 	pipelines/test.sh
 
+test-data: deps
+	@if [ -d "$(SHARED)/official/ckpt" ]; then \
+		.ci/install python3-numpy python3-onnx && \
+		/usr/bin/python3 tests/authors_pack.py "$(SHARED)/official/ckpt" target/authors-pack; \
+	else echo "SKIPPED: no checkpoint of the authors in $(SHARED); its golden tests will be skipped"; fi
+
 ifeq ($(NEXTEST),yes)
-test-rust: deps ## Unit, integration and documentation tests
+test-rust: test-data ## Unit, integration and documentation tests
 	cargo test --locked --workspace --doc
 	cargo nextest run --locked --workspace
 else
-test-rust: deps
+test-rust: test-data
 	cargo test --locked --workspace
 endif
 

@@ -24,16 +24,19 @@ echo "== brightening $clip"
 "$here/transcode.sh" "$clip" "$demo/bright.mp4" ${PROPERTIES:-}
 
 echo "== taking pictures"
-# The picture two thirds into the clip, or the last before frame 60.
+# Frame 50, or the last of a shorter clip. Frames that come out of a decoder after it has been stopped are unfit.
 picture() {
-    rm -f "$demo"/.frame.png
+    rm -f "$demo"/.frame-*.png
     gst-launch-1.0 -q filesrc location="$1" ! decodebin ! video/x-raw ! identity eos-after=60 ! videoconvert \
-        ! pngenc compression-level=1 ! multifilesink location="$demo/.frame.png" next-file=buffer >/dev/null
-    mv "$demo/.frame.png" "$2"
+        ! pngenc compression-level=1 ! multifilesink location="$demo/.frame-%03d.png" max-files=20 >/dev/null
+    chosen=$demo/.frame-050.png
+    [ -e "$chosen" ] || chosen=$(ls "$demo"/.frame-*.png | tail -n 1)
+    mv "$chosen" "$2"
+    rm -f "$demo"/.frame-*.png
 }
 picture "$clip" "$demo/before.png"
 picture "$demo/bright.mp4" "$demo/after.png"
-# Heights of 360 pixels side by side; the picture is widened to whole pixels of its own shape.
+# Side by side, each within 640x360.
 gst-launch-1.0 -q compositor name=both background=black sink_0::width=640 sink_0::height=360 \
     sink_0::sizing-policy=keep-aspect-ratio sink_1::width=640 sink_1::height=360 \
     sink_1::sizing-policy=keep-aspect-ratio sink_1::xpos=640 ! videoconvert ! video/x-raw,format=RGB ! pngenc snapshot=true \
@@ -43,14 +46,14 @@ gst-launch-1.0 -q compositor name=both background=black sink_0::width=640 sink_0
 
 luma() {
     gst-launch-1.0 -m filesrc location="$1" ! pngdec ! videoconvert ! video/x-raw,format=I420 ! videoanalyse ! fakesink |
-        sed -n 's/.*luma-average=(double)\([0-9.]*\).*/\1/p' | head -n 1
+        sed -n 's/.*luma-average=(double)\([0-9.]\{5\}\).*/\1/p' | head -n 1
 }
 full=$(cd "$demo" && pwd)
 cat <<END
 
 dark clip        $clip
 bright clip      $full/bright.mp4
-before           $full/before.png         mean brightness $(luma "$demo/before.png" | cut -c 1-5)
-after            $full/after.png          mean brightness $(luma "$demo/after.png" | cut -c 1-5)
+before           $full/before.png         mean brightness $(luma "$demo/before.png")
+after            $full/after.png          mean brightness $(luma "$demo/after.png")
 side by side     $full/before-after.png
 END

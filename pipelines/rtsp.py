@@ -38,31 +38,35 @@ class Camera:
     """Reads the camera, enhances its frames, and hands them to CHANNEL. Starts anew whenever the camera goes."""
 
     def __init__(self, url, silence, on_first_frame):
-        self.on_first_frame = on_first_frame
-        self.delay = FIRST_DELAY
-        self.retry = None
-        self.live = False
+        self.url, self.on_first_frame = url, on_first_frame
         enhance = os.environ.get("ENHANCE", "uretinexenhance ratio=4")
         # The watchdog turns silence into an error; the queue behind it drops frames that the network has no time for.
-        self.pipeline = Gst.parse_launch(
+        self.description = (
             f"rtspsrc name=camera latency=200 ! decodebin ! videoconvert ! watchdog timeout={int(silence * 1000)} "
             f"! queue leaky=downstream max-size-buffers=2 ! {enhance} ! videoconvert ! video/x-raw,format=I420 "
             f"! intervideosink name=out channel={CHANNEL} sync=false"
         )
-        self.pipeline.get_by_name("camera").set_property("location", url)
+        self.delay = FIRST_DELAY
+        self.pipeline = None
+
+    def start(self):
+        """A new pipeline for each call: links to a camera's streams are made once in a pipeline's life."""
+        self.live = False
+        self.pipeline = Gst.parse_launch(self.description)
+        self.pipeline.get_by_name("camera").set_property("location", self.url)
         self.pipeline.get_by_name("out").get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, self.on_frame)
         bus = self.pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message::error", lambda _, m: self.lost(m.parse_error()[0].message))
         bus.connect("message::eos", lambda _, m: self.lost("end of stream"))
-
-    def start(self):
-        self.retry = None
         self.pipeline.set_state(Gst.State.PLAYING)
         return GLib.SOURCE_REMOVE
 
     def stop(self):
-        self.pipeline.set_state(Gst.State.NULL)
+        if self.pipeline:
+            self.pipeline.get_bus().remove_signal_watch()
+            self.pipeline.set_state(Gst.State.NULL)
+            self.pipeline = None
 
     def on_frame(self, pad, _info):
         if not self.live:
@@ -77,11 +81,10 @@ class Camera:
         return GLib.SOURCE_REMOVE
 
     def lost(self, why):
-        if self.retry is None:  # One error seldom comes alone.
+        if self.pipeline:  # One error seldom comes alone.
             say(f"camera lost: {why}; calling it again in {self.delay} s")
             self.stop()
-            self.live = False
-            self.retry = GLib.timeout_add_seconds(self.delay, self.start)
+            GLib.timeout_add_seconds(self.delay, self.start)
             self.delay = min(self.delay * 2, LONGEST_DELAY)
 
 

@@ -106,7 +106,7 @@ def main():
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
     camera = Process(sys.executable, __file__, port)
-    relay = None
+    relay = client = None
     try:
         camera.wait_for("serving")
         url = f"rtsp://127.0.0.1:{port}/camera"
@@ -120,8 +120,9 @@ def main():
         camera = Process(sys.executable, __file__, port)
         relay.wait_for("camera is here")
         client.moving_frames(5)
-        client.pipeline.set_state(Gst.State.NULL)
     finally:
+        if client:
+            client.pipeline.set_state(Gst.State.NULL)
         for process in filter(None, (relay, camera)):
             process.kill()
 

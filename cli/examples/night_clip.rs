@@ -78,7 +78,7 @@ fn wall(x: f32, y: f32) -> Surface {
     let (wx, wy) = ((hx - 0.04).rem_euclid(0.12), (y - 0.02).rem_euclid(0.11));
     if y < 0.46 && (0.03..0.27).contains(&hx) && wx < 0.065 && wy < 0.075 {
         let (column, floor) = ((hx / 0.12) as i32, (y / 0.11) as i32);
-        let frame = wx < 0.006 || wx > 0.059 || (wx - 0.0325).abs() < 0.003;
+        let frame = !(0.006..=0.059).contains(&wx) || (wx - 0.0325).abs() < 0.003;
         let lit = hash(house, column, floor) > 0.82;
         return match (frame, lit) {
             (true, _) => matt([0.8, 0.8, 0.78]),
@@ -141,8 +141,8 @@ fn surface(x: f32, y: f32, time: f32) -> Surface {
         }
     }
     let cars = [
-        (0.23 * time - 0.3, [0.70, 0.06, 0.05]),
-        (0.23 * time - 1.35, [0.08, 0.25, 0.65]),
+        (0.42 * time - 0.3, [0.70, 0.06, 0.05]),
+        (0.42 * time - 0.9, [0.08, 0.25, 0.65]),
     ];
     if let Some(seen) = cars.into_iter().find_map(|(at, colour)| car(x, y, at, colour)) {
         return seen;

@@ -87,34 +87,33 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     if args.json {
         let mut milliseconds = serde_json::Map::from_iter([("total".to_string(), json!(total))]);
         milliseconds.extend(stages.map(|(name, ms)| (name.to_string(), json!(ms))));
-        println!(
-            "{}",
-            json!({
-                "model": model,
-                "version": enhancer.model().version,
-                "backend": backend,
-                "width": width,
-                "height": height,
-                "working_width": work_width,
-                "working_height": work_height,
-                "frames": args.frames,
-                "frames_per_second": frames_per_second,
-                "milliseconds": milliseconds,
-                "gflops": gflops,
-            })
-        );
+        let object = json!({
+            "model": model,
+            "version": enhancer.model().version,
+            "backend": backend,
+            "width": width,
+            "height": height,
+            "working_width": work_width,
+            "working_height": work_height,
+            "frames": args.frames,
+            "frames_per_second": frames_per_second,
+            "milliseconds": milliseconds,
+            "gflops": gflops,
+        });
+        crate::print(&format!("{object}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print!("{model} on {backend}, NV12 {width}x{height}");
+    let mut report = format!("{model} on {backend}, NV12 {width}x{height}");
     if (work_width, work_height) != args.size {
-        print!(" (networks at {work_width}x{work_height})");
+        report += &format!(" (networks at {work_width}x{work_height})");
     }
-    println!(", median of {} frames", args.frames);
+    report += &format!(", median of {} frames\n", args.frames);
     for (name, ms) in stages {
-        println!("  {name:<12}{ms:>10.2} ms  {:>4.0} %", 100.0 * ms / total);
+        report += &format!("  {name:<12}{ms:>10.2} ms  {:>4.0} %\n", 100.0 * ms / total);
     }
-    println!("  {:<12}{total:>10.2} ms", "total");
-    println!("{frames_per_second:.2} frames/s, {gflops:.1} GFLOP/s");
+    report += &format!("  {:<12}{total:>10.2} ms\n", "total");
+    report += &format!("{frames_per_second:.2} frames/s, {gflops:.1} GFLOP/s\n");
+    crate::print(&report)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -23,7 +23,7 @@ enum Finding {
 use Finding::{Absent, Broken, Here};
 
 pub fn run(_: &Args) -> Result<ExitCode, String> {
-    println!("uretinex {}", env!("CARGO_PKG_VERSION"));
+    let mut report = format!("uretinex {}\n", env!("CARGO_PKG_VERSION"));
     let mut broken = false;
     for (title, findings) in [
         ("Processor", processor()),
@@ -33,18 +33,19 @@ pub fn run(_: &Args) -> Result<ExitCode, String> {
         ("TensorRT", tensorrt()),
         ("GStreamer", gstreamer()),
     ] {
-        println!("\n{title}");
+        report += &format!("\n{title}\n");
         for finding in findings {
-            match finding {
-                Here(what) => println!("  yes  {what}"),
-                Absent(what, remedy) => println!("  no   {what}\n       to have it: {remedy}"),
+            report += &match finding {
+                Here(what) => format!("  yes  {what}\n"),
+                Absent(what, remedy) => format!("  no   {what}\n       to have it: {remedy}\n"),
                 Broken(what, remedy) => {
                     broken = true;
-                    println!("  BAD  {what}\n       to mend it: {remedy}");
+                    format!("  BAD  {what}\n       to mend it: {remedy}\n")
                 }
-            }
+            };
         }
     }
+    crate::print(&report)?;
     Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

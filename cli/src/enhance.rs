@@ -61,7 +61,7 @@ fn file(args: &Args) -> Result<ExitCode, String> {
     if let Some(note) = made.note {
         eprintln!("note: {}: {note}", job.input.display());
     }
-    println!("{}: {}", job.output.display(), made.summary);
+    crate::print(&format!("{}: {}\n", job.output.display(), made.summary))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -158,12 +158,12 @@ fn folder(args: &Args) -> Result<ExitCode, String> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    println!(
-        "{}: {} written, {failed} failed, {} skipped",
+    crate::print(&format!(
+        "{}: {} written, {failed} failed, {} skipped\n",
         args.output.display(),
         pictures.len() - failed,
         others.len()
-    );
+    ))?;
     Ok(if failed == 0 {
         ExitCode::SUCCESS
     } else {

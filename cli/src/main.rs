@@ -8,6 +8,7 @@ mod enhance;
 mod options;
 mod picture;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -45,6 +46,15 @@ impl log::Log for Log {
     }
 
     fn flush(&self) {}
+}
+
+/// Writes a result to standard output. Whoever closes it early, as `head` does, has seen enough.
+fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {e}")),
+        _ => Ok(()),
+    }
 }
 
 fn main() -> ExitCode {

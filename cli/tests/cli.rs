@@ -247,7 +247,7 @@ fn wrong_uses_say_what_to_do() {
             2,
             &["--strength", "0 to 1"],
         ),
-        (image, &["dark.png", "out.png", "--threads", "-1"], 2, &["--threads"]),
+        (image, &["dark.png", "out.png", "--threads", "many"], 2, &["--threads"]),
         (image, &["absent.png", "out.png"], 1, &["absent.png"]),
         (image, &["cut.png", "out.png"], 1, &["cut.png"]),
         (image, &["small.png", "out.png"], 1, &["small.png", "15x40", "16x16"]),

@@ -265,6 +265,8 @@ impl ObjectImpl for URetinexEnhance {
     fn constructed(&self) {
         self.parent_constructed();
         qos::set_enabled(&*self.obj(), true);
+        // Frames marked as gaps keep their mark.
+        self.obj().set_gap_aware(true);
     }
 }
 

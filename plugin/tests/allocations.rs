@@ -1,0 +1,113 @@
+//! Allocations on Rust's heap, counted: none for a frame in steady state.
+//!
+//! GStreamer's own buffers and pads come from C's allocator, which is not counted here.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::{Rig, caps, frame, model};
+use uretinex::{
+    BackendChoice, Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, Options, Parameters, PixelFormat, Plane, PlaneMut,
+};
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; counting has no effect on memory.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The counter is the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Allocations while `f` runs.
+fn counted(f: impl FnOnce()) -> usize {
+    let before = COUNT.load(Ordering::Relaxed);
+    f();
+    COUNT.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn the_core_allocates_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for format in PixelFormat::ALL {
+        let spec = FrameSpec {
+            format,
+            width: 65,
+            height: 49,
+            colorimetry: Colorimetry::default(),
+        };
+        let options = Options {
+            backend: BackendChoice::Identity,
+            model: model(),
+            ..Options::default()
+        };
+        let mut enhancer = Enhancer::new(&options).unwrap();
+        let planes: Vec<(Vec<u8>, usize)> = (0..format.planes())
+            .map(|p| (format.row_bytes(p, spec.width), format.rows(p, spec.height)))
+            .map(|(row, rows)| (vec![40; row * rows], row))
+            .collect();
+        let mut outputs = planes.clone();
+        let inputs: Vec<_> = planes
+            .iter()
+            .map(|(data, stride)| Plane { data, stride: *stride })
+            .collect();
+        let input = Frame::new(spec, &inputs).unwrap();
+        let mut run = || {
+            let planes = outputs
+                .iter_mut()
+                .map(|(data, stride)| PlaneMut { data, stride: *stride });
+            let mut output = FrameMut::from_iter(spec, planes).unwrap();
+            enhancer.process(&input, &mut output, Parameters::default()).unwrap();
+        };
+        run();
+        run();
+        let allocations = counted(|| (0..100).for_each(|_| run()));
+        assert_eq!(allocations, 0, "100 frames of {}", format.name());
+    }
+}
+
+#[test]
+fn the_element_allocates_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    for enabled in [true, false] {
+        let caps = caps("NV12", 64, 48);
+        let mut rig = Rig::new("identity", &caps);
+        gst::prelude::ObjectExt::set_property(&rig.element, "enabled", enabled);
+        for n in 0..10 {
+            rig.harness.push_and_pull(frame(&caps, n)).unwrap();
+        }
+        let input: Vec<_> = (10..110).map(|n| frame(&caps, n)).collect();
+        let allocations = counted(|| {
+            for buffer in input {
+                rig.harness.push_and_pull(buffer).unwrap();
+            }
+        });
+        println!("100 frames through the element, enabled={enabled}: {allocations} allocations");
+        assert_eq!(allocations, 0, "100 frames, enabled={enabled}");
+    }
+}
