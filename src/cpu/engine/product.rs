@@ -118,6 +118,22 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(a: &Product<'_>, y: usi
             32 => accumulate::<S, P, V, 32>(a, y, x, &mut acc),
             _ => accumulate::<S, P, V, 0>(a, y, x, &mut acc),
         }
+        if a.slope == 1.0 && a.residuals.is_empty() {
+            for (p, row) in acc.iter().enumerate() {
+                if p >= valid {
+                    break;
+                }
+                for (v, &sum) in row.iter().enumerate() {
+                    let (b, lane) = (v * S::N / LANES, v * S::N % LANES);
+                    let out = a
+                        .outputs
+                        .get_unchecked(b)
+                        .add(y * a.output.y + (x + p) * a.output.x + lane);
+                    S::store(out, sum);
+                }
+            }
+            return;
+        }
         let slope = S::splat(a.slope);
         for (p, row) in acc.iter().enumerate() {
             if p >= valid {

@@ -242,12 +242,12 @@ unsafe fn multiply<S: Simd>(w: &Winograd<'_>, points: usize, tiles: usize, value
     unsafe {
         let strides = Strides { x: LANES, y: 0 };
         let channels = w.inputs.len() * LANES;
+        let mut inputs = [std::ptr::null(); super::MAX_BLOCKS];
+        let inputs = &mut inputs[..w.inputs.len()];
+        for (b, slot) in inputs.iter_mut().enumerate() {
+            *slot = values.add(b * block_stride(points)).cast_const();
+        }
         for p in 0..points {
-            let mut inputs = [std::ptr::null(); super::MAX_BLOCKS];
-            let inputs = &mut inputs[..w.inputs.len()];
-            for (b, slot) in inputs.iter_mut().enumerate() {
-                *slot = values.add(b * block_stride(points) + p * POINT).cast_const();
-            }
             let (mut weights, mut first) = (w.weights, 0);
             for &chunk in w.chunks {
                 let mut outputs = [std::ptr::null_mut(); super::product::MAX_CHUNK];
@@ -277,6 +277,9 @@ unsafe fn multiply<S: Simd>(w: &Winograd<'_>, points: usize, tiles: usize, value
                 }
                 weights = weights.add(points * matrix);
                 first += chunk;
+            }
+            for slot in inputs.iter_mut() {
+                *slot = slot.wrapping_add(POINT);
             }
         }
     }
