@@ -183,8 +183,8 @@ impl Task<'_> {
     }
 }
 
-/// Between 0 and 1; NaN is 0.
+/// Between 0 and 1; NaN stays, and is stored as black.
 #[inline(always)]
 pub(super) fn clamp(v: f32) -> f32 {
-    v.max(0.0).min(1.0)
+    v.clamp(0.0, 1.0)
 }
