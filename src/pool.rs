@@ -16,7 +16,15 @@ pub struct Pool {
 struct Shared {
     jobs: Mutex<Vec<JobRef>>,
     wake: Condvar,
+    /// Counts jobs, for workers that look out for the next one.
+    posted: AtomicUsize,
+    /// Workers that sleep; changed under the list's lock.
+    asleep: AtomicUsize,
 }
+
+/// How often a worker looks for the next job before it sleeps: some tens of microseconds. The steps of a network
+/// follow each other faster than a thread wakes up.
+const LOOKS: u32 = 1000;
 
 /// A job on its caller's stack; it is taken off the list before the caller returns.
 #[derive(Clone, Copy, PartialEq)]
@@ -58,6 +66,8 @@ impl Shared {
     #[allow(unsafe_code)]
     fn worker(&self) {
         let mut last = 0;
+        // The count of jobs when this worker last looked out in vain.
+        let mut looked = None;
         let mut jobs = lock(&self.jobs);
         loop {
             // Begin after the job served last, so that several callers share the workers.
@@ -67,9 +77,26 @@ impl Shared {
                 unsafe { &*jobs[i].0 }.wants_help()
             });
             let Some(i) = found else {
-                jobs = self.wake.wait(jobs).unwrap_or_else(|e| e.into_inner());
+                let posted = self.posted.load(Ordering::Relaxed);
+                if looked == Some(posted) {
+                    self.asleep.fetch_add(1, Ordering::Relaxed);
+                    jobs = self.wake.wait(jobs).unwrap_or_else(|e| e.into_inner());
+                    self.asleep.fetch_sub(1, Ordering::Relaxed);
+                    looked = None;
+                    continue;
+                }
+                drop(jobs);
+                for _ in 0..LOOKS {
+                    if self.posted.load(Ordering::Relaxed) != posted {
+                        break;
+                    }
+                    std::hint::spin_loop();
+                }
+                jobs = lock(&self.jobs);
+                looked = Some(posted);
                 continue;
             };
+            looked = None;
             last = i;
             // SAFETY: as above; from here on `helpers` keeps the caller from returning.
             let job = unsafe { &*jobs[i].0 };
@@ -97,6 +124,8 @@ impl Pool {
             let shared = Arc::new(Shared {
                 jobs: Mutex::new(Vec::with_capacity(64)),
                 wake: Condvar::new(),
+                posted: AtomicUsize::new(0),
+                asleep: AtomicUsize::new(0),
             });
             let mut started = 1;
             for i in 1..all {
@@ -140,8 +169,13 @@ impl Pool {
             panicked: AtomicBool::new(false),
         };
         let entry = JobRef(&job);
-        lock(&self.shared.jobs).push(entry);
-        for _ in 0..job.max_helpers {
+        let asleep = {
+            let mut jobs = lock(&self.shared.jobs);
+            jobs.push(entry);
+            self.shared.posted.fetch_add(1, Ordering::Relaxed);
+            self.shared.asleep.load(Ordering::Relaxed)
+        };
+        for _ in 0..job.max_helpers.min(asleep) {
             self.shared.wake.notify_one();
         }
         job.work();

@@ -29,6 +29,7 @@ impl Level {
     pub fn available() -> &'static [Level] {
         static AVAILABLE: OnceLock<Vec<Level>> = OnceLock::new();
         AVAILABLE.get_or_init(|| {
+            #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
             let mut levels = vec![Level::Portable];
             #[cfg(target_arch = "x86_64")]
             {

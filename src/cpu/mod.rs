@@ -14,7 +14,8 @@ use crate::identity::unprepared;
 use crate::pack::{Pack, Precision, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
-use networks::{Networks, Workspaces};
+use engine::Workspace;
+use networks::Networks;
 
 /// URetinex-Net on the processor. Weights are shared by all backends of one pack.
 pub(crate) struct CpuBackend {
@@ -27,7 +28,7 @@ pub(crate) struct CpuBackend {
 /// Everything of one frame size.
 struct State {
     geometry: Geometry,
-    workspaces: Workspaces,
+    workspace: Workspace,
     image: Planes,
     p: Planes,
     q: Planes,
@@ -73,7 +74,7 @@ impl Backend for CpuBackend {
         let planes = |channels| Planes::new(channels, geometry.padded);
         self.state = Some(State {
             geometry: *geometry,
-            workspaces: self.networks.workspaces(geometry.padded, self.pool.threads())?,
+            workspace: self.networks.workspace(geometry.padded, self.pool.threads())?,
             image: planes(3),
             p: planes(3),
             q: planes(1),
@@ -93,13 +94,8 @@ impl Backend for CpuBackend {
     fn decompose(&mut self) -> Result<()> {
         let s = self.state.as_mut().ok_or_else(unprepared)?;
         let (inputs, outputs) = ([&s.image.data[..]], [&mut s.p, &mut s.q]);
-        self.networks.run(
-            Subnetwork::Decomposition,
-            &self.pool,
-            &mut s.workspaces,
-            inputs,
-            outputs,
-        )
+        self.networks
+            .run(Subnetwork::Decomposition, &self.pool, &mut s.workspace, inputs, outputs)
     }
 
     fn update(&mut self, gamma: f32, lambda: f32) -> Result<()> {
@@ -116,7 +112,7 @@ impl Backend for CpuBackend {
         self.networks.run(
             Subnetwork::Restoration,
             &self.pool,
-            &mut s.workspaces,
+            &mut s.workspace,
             inputs,
             [&mut s.r],
         )
@@ -128,7 +124,7 @@ impl Backend for CpuBackend {
         self.networks.run(
             Subnetwork::Illumination,
             &self.pool,
-            &mut s.workspaces,
+            &mut s.workspace,
             inputs,
             [&mut s.l],
         )
@@ -140,7 +136,7 @@ impl Backend for CpuBackend {
         self.networks.run(
             Subnetwork::Adjustment,
             &self.pool,
-            &mut s.workspaces,
+            &mut s.workspace,
             inputs,
             [&mut s.adjusted],
         )

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use super::engine::{Network, Workspace};
+use super::engine::{Network, Workspace, workspace};
 use crate::colour::Planes;
 use crate::error::{Error, Result};
 use crate::pack::{Pack, Precision, Subnetwork};
@@ -15,8 +15,8 @@ pub(super) struct Networks {
     subnetworks: [Network; 4],
 }
 
-/// The memory of one stream, for one size of planes.
-pub(super) struct Workspaces([Workspace; 4]);
+/// The networks in use, by the digest of their pack and the level that they are packed for.
+type Loaded = HashMap<(String, Level), Weak<Networks>>;
 
 impl Networks {
     /// The networks of `pack`, loaded unless another stream has them already.
@@ -25,7 +25,7 @@ impl Networks {
     /// [`ErrorKind::ModelInvalid`](crate::ErrorKind::ModelInvalid) if a file is damaged or not of the shape that its
     /// subnetwork has.
     pub fn shared(pack: &Pack, precision: Precision, level: Level) -> Result<Arc<Self>> {
-        static LOADED: OnceLock<Mutex<HashMap<(String, Level), Weak<Networks>>>> = OnceLock::new();
+        static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
         let table = || {
             LOADED
                 .get_or_init(Mutex::default)
@@ -68,14 +68,12 @@ impl Networks {
         })
     }
 
-    /// Memory for planes of `width` × `height`.
+    /// Memory for planes of `width` × `height`, for one stream.
     ///
     /// # Errors
     /// [`ErrorKind::BackendFailed`](crate::ErrorKind::BackendFailed) if memory is short.
-    pub fn workspaces(&self, (width, height): (usize, usize), threads: usize) -> Result<Workspaces> {
-        let [a, b, c, d] =
-            Subnetwork::ALL.map(|which| self.subnetworks[which as usize].workspace(width, height, threads));
-        Ok(Workspaces([a?, b?, c?, d?]))
+    pub fn workspace(&self, (width, height): (usize, usize), threads: usize) -> Result<Workspace> {
+        workspace(&self.subnetworks.each_ref(), width, height, threads)
     }
 
     /// Runs a subnetwork on planes of one size, or single numbers where it takes those.
@@ -83,12 +81,11 @@ impl Networks {
         &self,
         which: Subnetwork,
         pool: &Pool,
-        workspaces: &mut Workspaces,
+        workspace: &mut Workspace,
         inputs: [&[f32]; I],
         outputs: [&mut Planes; O],
     ) -> Result<()> {
-        let workspace = &mut workspaces.0[which as usize];
         let mut outputs = outputs.map(|planes| planes.data.as_mut_slice());
-        self.subnetworks[which as usize].run(pool, workspace, &inputs, &mut outputs)
+        self.subnetworks[which as usize].run(pool, workspace, which as usize, &inputs, &mut outputs)
     }
 }

@@ -1,19 +1,24 @@
 //! The engine that runs subnetworks on the processor.
 //!
 //! ```text
-//! ONNX bytes → onnx (form) → graph (meaning) → lower → plan (steps, packed weights)
-//! plan + size → workspace (memory)          plan + workspace + planes → run
+//! ONNX bytes → protobuf, onnx (form) → check, operators → graph (meaning)
+//! graph → lower, fuse, views, program → plan (steps, packed weights)
+//! plan + size → workspace (memory)
+//! plan + workspace + planes → run → winograd, direct, pointwise, rearrange (kernels)
 //! ```
 //! Activations lie in blocks of 16 channels, pixel by pixel, with zeros around the frame; values of fewer than 8
 //! channels lie in planes. Convolutions 3×3 and 5×5 of whole blocks go by Winograd's minimal filtering, all others
 //! through the same product kernel directly.
 
+mod check;
 mod direct;
 mod filter;
+mod fuse;
 mod graph;
 mod lower;
 mod memory;
 mod onnx;
+mod operators;
 mod plan;
 mod points;
 mod pointwise;
@@ -21,12 +26,15 @@ mod product;
 mod program;
 mod protobuf;
 mod rearrange;
+#[cfg(test)]
+mod reference;
 mod run;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod vector;
+mod views;
 mod winograd;
 mod workspace;
 
@@ -40,6 +48,16 @@ pub use workspace::Workspace;
 const MAX_BLOCKS: usize = graph::MAX_CHANNELS / product::LANES;
 /// The most inputs or outputs of a network.
 const MAX_PORTS: usize = 8;
+
+/// Memory for frames of one size, for at most `threads` threads, that `networks` share: they run one after the other.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] if the sides are not multiples of what the models take, [`ErrorKind::BackendFailed`] if
+/// memory is short.
+pub fn workspace(networks: &[&Network], width: usize, height: usize, threads: usize) -> Result<Workspace> {
+    let plans: Vec<_> = networks.iter().map(|n| &n.plan).collect();
+    Workspace::new(&plans, width, height, threads)
+}
 
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::ModelInvalid, message)
@@ -79,16 +97,8 @@ impl Network {
         })
     }
 
-    /// Memory for frames of one size, for at most `threads` threads.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] if the sides are not multiples of what the model takes,
-    /// [`ErrorKind::BackendFailed`] if memory is short.
-    pub fn workspace(&self, width: usize, height: usize, threads: usize) -> Result<Workspace> {
-        Workspace::new(&self.plan, width, height, threads)
-    }
-
-    /// Takes planes through the network: channel by channel, row by row, without gaps. Allocates nothing.
+    /// Takes planes through the network: channel by channel, row by row, without gaps. `part` is the network's place
+    /// among those that the workspace was made for. Allocates nothing.
     ///
     /// # Errors
     /// [`ErrorKind::BackendFailed`] if an operand has another length than its port and the workspace's size say.
@@ -96,6 +106,7 @@ impl Network {
         &self,
         pool: &Pool,
         workspace: &mut Workspace,
+        part: usize,
         inputs: &[&[f32]],
         outputs: &mut [&mut [f32]],
     ) -> Result<()> {
@@ -127,7 +138,11 @@ impl Network {
         if workspace.scratch.len() < pool.threads() {
             return wrong("threads of the workspace", pool.threads(), workspace.scratch.len());
         }
-        run::run(&self.plan, self.level, pool, workspace, inputs, outputs);
+        let steps = workspace.parts.get(part).map_or(0, |p| p.steps.len());
+        if steps != self.plan.steps.len() {
+            return wrong("steps of the workspace", self.plan.steps.len(), steps);
+        }
+        run::run(&self.plan, self.level, pool, workspace, part, inputs, outputs);
         Ok(())
     }
 }

@@ -29,7 +29,14 @@ pub const fn pixels<S: Simd>(blocks: usize) -> usize {
         (16, 3) => 8,
         (16, _) => 6,
         (8, _) => 6,
-        _ => 2,
+        // aarch64 has 32 registers, others 16.
+        _ => {
+            if cfg!(target_arch = "aarch64") {
+                6
+            } else {
+                2
+            }
+        }
     }
 }
 
@@ -86,6 +93,7 @@ pub unsafe fn product<S: Simd>(a: &Product<'_>, y: usize, x: usize, valid: usize
             (16, 3) => block::<S, 8, 3>(a, y, x, valid),
             (16, _) => block::<S, 6, 4>(a, y, x, valid),
             (8, _) => block::<S, 6, 2>(a, y, x, valid),
+            _ if cfg!(target_arch = "aarch64") => block::<S, 6, 4>(a, y, x, valid),
             _ => block::<S, 2, 4>(a, y, x, valid),
         }
     }

@@ -66,35 +66,36 @@ pub fn run(
     level: Level,
     pool: &Pool,
     workspace: &mut Workspace,
+    part: usize,
     inputs: &[&[f32]],
     outputs: &mut [&mut [f32]],
 ) {
-    let w = workspace;
+    let (arena, part) = (&mut workspace.arena, &mut workspace.parts[part]);
     let mut pointers = [std::ptr::null_mut(); super::MAX_PORTS];
     for (pointer, output) in pointers.iter_mut().zip(outputs.iter_mut()) {
         *pointer = output.as_mut_ptr();
     }
     for &(port, at, count) in &plan.pooled_inputs {
-        w.pooled[at..at + count].copy_from_slice(&inputs[port][..count]);
+        part.pooled[at..at + count].copy_from_slice(&inputs[port][..count]);
     }
     let run = Run {
         pool,
         level,
-        width: w.width,
-        height: w.height,
-        arena: w.arena.as_mut_ptr(),
+        width: workspace.width,
+        height: workspace.height,
+        arena: arena.as_mut_ptr(),
         inputs,
         outputs: &pointers[..outputs.len()],
-        scratch: &w.scratch,
+        scratch: &workspace.scratch,
     };
-    for (step, units) in plan.steps.iter().zip(&w.steps) {
+    for (step, units) in plan.steps.iter().zip(&part.steps) {
         match step {
-            Step::Conv(conv) => run.conv(conv, units, &w.pooled, &mut w.scaled),
-            Step::Program(program) => run.program(program, units, &w.pooled),
+            Step::Conv(conv) => run.conv(conv, units, &part.pooled, &mut part.scaled),
+            Step::Program(program) => run.program(program, units, &part.pooled),
             Step::Shuffle { down, back, .. } => run.shuffle(units, *down, *back),
             Step::Move { channels, down } => run.moves(channels, units, *down),
-            Step::Mean { input, to } => run.mean(input, units, &mut w.sums, &mut w.pooled[*to..]),
-            Step::Pooled(work) => pooled(work, &mut w.pooled),
+            Step::Mean { input, to } => run.mean(input, units, &mut part.sums, &mut part.pooled[*to..]),
+            Step::Pooled(work) => pooled(work, &mut part.pooled),
         }
     }
 }

@@ -184,11 +184,11 @@ impl Model {
         self.node("Concat", parts, &[]).int("axis", 1).out()
     }
 
-    pub fn to_depth(&mut self, x: &str, block: i64) -> String {
+    pub fn unshuffle(&mut self, x: &str, block: i64) -> String {
         self.node("SpaceToDepth", &[x], &[]).int("blocksize", block).out()
     }
 
-    pub fn to_space(&mut self, x: &str, block: i64, mode: &str) -> String {
+    pub fn shuffle(&mut self, x: &str, block: i64, mode: &str) -> String {
         self.node("DepthToSpace", &[x], &[])
             .int("blocksize", block)
             .text("mode", mode)

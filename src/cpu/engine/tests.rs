@@ -1,11 +1,11 @@
 //! Whole networks of every operator and form against the plain reference and against the `rten` crate, at every level
 //! that the machine has.
 
-use super::graph::{Binary, Graph, Op, Space, Unary};
+use super::graph::{Graph, Space};
 use super::onnx::Onnx;
-use super::pointwise::{Code, scalar};
+use super::reference::reference;
 use super::testing::{Model, noise};
-use super::{Network, graph::Port};
+use super::{Network, graph::Port, workspace};
 use crate::pool::Pool;
 use crate::simd::Level;
 
@@ -149,23 +149,23 @@ fn cases() -> Vec<Case> {
             build: |m| {
                 let sizes = m.ints(&[1, 1, 1]);
                 m.node("Split", &["p", &sizes], &["p0", "p1", "p2"]).int("axis", 1);
-                let planes: Vec<_> = ["p0", "p1", "p2", "q"].iter().map(|p| m.to_depth(p, 4)).collect();
+                let planes: Vec<_> = ["p0", "p1", "p2", "q"].iter().map(|p| m.unshuffle(p, 4)).collect();
                 let x = m.concat(&planes.iter().map(String::as_str).collect::<Vec<_>>());
                 let a = m.conv(&x, 64, 32, 3, true);
                 let a = m.unary("Relu", &a);
-                let b = m.to_depth(&a, 2);
+                let b = m.unshuffle(&a, 2);
                 let b = m.conv(&b, 128, 48, 1, true);
                 let b = m.unary("Relu", &b);
                 let c = m.conv(&b, 48, 48, 3, true);
                 let c = m.binary("Add", &c, &b);
                 let c = m.conv(&c, 48, 128, 1, true);
-                let c = m.to_space(&c, 2, "CRD");
+                let c = m.shuffle(&c, 2, "CRD");
                 let c = m.binary("Add", &a, &c);
                 let c = m.unary("Relu", &c);
                 // A 3x3 of a shuffled view, and a shuffle the other way of its result.
-                let d = m.to_depth(&c, 2);
+                let d = m.unshuffle(&c, 2);
                 let d = m.conv(&d, 128, 128, 3, true);
-                let d = m.to_space(&d, 2, "DCR");
+                let d = m.shuffle(&d, 2, "DCR");
                 let d = m.leaky(&d, 0.1);
                 let e = m.conv(&d, 32, 16, 3, true);
                 let e = m.binary("Add", &planes[1], &e);
@@ -191,15 +191,15 @@ fn cases() -> Vec<Case> {
             outputs: &[("y", 3)],
             sizes: BY_8,
             build: |m| {
-                let a = m.to_depth("x", 2);
+                let a = m.unshuffle("x", 2);
                 let a = m.conv(&a, 12, 12, 3, true);
-                let b = m.to_space(&a, 2, "CRD");
-                let c = m.to_depth("x", 8);
+                let b = m.shuffle(&a, 2, "CRD");
+                let c = m.unshuffle("x", 8);
                 let c = m.conv(&c, 192, 192, 1, true);
                 let c = m.unary("Sigmoid", &c);
-                let d = m.to_space(&c, 8, "DCR");
-                let e = m.to_space(&c, 2, "CRD");
-                let e = m.to_space(&e, 4, "DCR");
+                let d = m.shuffle(&c, 8, "DCR");
+                let e = m.shuffle(&c, 2, "CRD");
+                let e = m.shuffle(&e, 4, "DCR");
                 let f = m.binary("Add", &b, &d);
                 m.node("Max", &[&f, &e], &["y"]);
             },
@@ -253,96 +253,6 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The plain reference: every operation as it is defined, in 64 bits.
-fn reference(graph: &Graph, inputs: &[Vec<f32>], width: usize, height: usize) -> Vec<Vec<f32>> {
-    let mut values: Vec<Vec<f64>> = vec![vec![]; graph.values.len()];
-    let sides = |id: usize| match graph.values[id].space {
-        Space::Frame { down } => (width / down, height / down),
-        Space::Pooled => (1, 1),
-    };
-    for (&id, data) in graph.inputs.iter().zip(inputs) {
-        values[id] = data.iter().map(|&v| f64::from(v)).collect();
-    }
-    for (id, value) in graph.values.iter().enumerate() {
-        if let Some(c) = &value.constant {
-            values[id] = c.iter().map(|&v| f64::from(v)).collect();
-        }
-    }
-    for node in &graph.nodes {
-        let x = node.inputs[0];
-        let ((iw, ih), (ow, oh)) = (sides(x), sides(node.output));
-        let (ci, co) = (graph.values[x].channels, graph.values[node.output].channels);
-        let get = |id: usize, c: usize, y: usize, x: usize| {
-            let (w, h) = sides(id);
-            values[id][c.min(graph.values[id].channels - 1) * w * h + y.min(h - 1) * w + x.min(w - 1)]
-        };
-        let parts: Vec<(usize, usize)> = match node.op {
-            Op::Concat => node
-                .inputs
-                .iter()
-                .flat_map(|&i| (0..graph.values[i].channels).map(move |c| (i, c)))
-                .collect(),
-            _ => vec![],
-        };
-        let mut out = Vec::with_capacity(co * oh * ow);
-        for c in 0..co {
-            for y in 0..oh {
-                for xx in 0..ow {
-                    out.push(match &node.op {
-                        Op::Conv(f) => {
-                            let k = f.kernel as isize;
-                            let mut sum = f64::from(f.bias[c]);
-                            for i in 0..f.inputs {
-                                for ky in 0..k {
-                                    for kx in 0..k {
-                                        let (sy, sx) = (y as isize + ky - k / 2, xx as isize + kx - k / 2);
-                                        if (0..ih as isize).contains(&sy) && (0..iw as isize).contains(&sx) {
-                                            let w =
-                                                f.weights[(((c * f.inputs + i) as isize * k + ky) * k + kx) as usize];
-                                            sum += f64::from(w) * get(x, i, sy as usize, sx as usize);
-                                        }
-                                    }
-                                }
-                            }
-                            sum
-                        }
-                        Op::Unary(Unary::Sigmoid) => 1.0 / (1.0 + (-get(x, c, y, xx)).exp()),
-                        Op::Unary(op) => f64::from(scalar(Code::Unary(*op), get(x, c, y, xx) as f32, 0.0)),
-                        Op::Binary(op) => {
-                            let (a, b) = (get(x, c, y, xx), get(node.inputs[1], c, y, xx));
-                            match op {
-                                Binary::Add => a + b,
-                                Binary::Sub => a - b,
-                                Binary::Mul => a * b,
-                                Binary::Div => a / b,
-                                other => f64::from(scalar(Code::Binary(*other), a as f32, b as f32)),
-                            }
-                        }
-                        Op::Concat => get(parts[c].0, parts[c].1, y, xx),
-                        Op::Slice { start } => get(x, c + start, y, xx),
-                        Op::Mean => values[x][c * iw * ih..][..iw * ih].iter().sum::<f64>() / (iw * ih) as f64,
-                        Op::SpaceToDepth { block: b } => {
-                            let (place, channel) = (c / ci, c % ci);
-                            get(x, channel, y * b + place / b, xx * b + place % b)
-                        }
-                        Op::DepthToSpace { block: b, crd } => {
-                            let place = y % b * b + xx % b;
-                            let channel = if *crd { c * b * b + place } else { place * co + c };
-                            get(x, channel, y / b, xx / b)
-                        }
-                    });
-                }
-            }
-        }
-        values[node.output] = out;
-    }
-    graph
-        .outputs
-        .iter()
-        .map(|&id| values[id].iter().map(|&v| v as f32).collect())
-        .collect()
-}
-
 fn inputs(graph: &Graph, area: usize) -> Vec<Vec<f32>> {
     let sizes = graph.inputs.iter().map(|&id| match graph.values[id].space {
         Space::Pooled => 1,
@@ -388,13 +298,13 @@ fn every_case_at_every_level() {
                 let network = Network::load(&bytes, case.inputs, case.outputs, level).unwrap();
                 for threads in [1, 2] {
                     let pool = Pool::new(threads);
-                    let mut workspace = network.workspace(width, height, pool.threads()).unwrap();
+                    let mut memory = workspace(&[&network], width, height, pool.threads()).unwrap();
                     // The second frame finds the memory as the first has left it.
                     for frame in 0..2 {
                         let mut found: Vec<Vec<f32>> = expected.iter().map(|v| vec![f32::NAN; v.len()]).collect();
                         let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
                         let views: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
-                        network.run(&pool, &mut workspace, &views, &mut outputs).unwrap();
+                        network.run(&pool, &mut memory, 0, &views, &mut outputs).unwrap();
                         for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
                             let error = largest_difference(a, b) / scale;
                             assert!(
@@ -406,6 +316,48 @@ fn every_case_at_every_level() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Networks that share memory, run in turn, give what each gives alone.
+#[test]
+fn networks_share_memory() {
+    let (width, height) = (136, 24);
+    let pool = Pool::new(0);
+    let level = Level::current();
+    let loaded: Vec<_> = cases()
+        .iter()
+        .map(|case| {
+            let mut model = Model::new(case.inputs, case.outputs);
+            (case.build)(&mut model);
+            let bytes = model.bytes();
+            let graph = Graph::new(&Onnx::parse(&bytes).unwrap(), case.inputs, case.outputs).unwrap();
+            let network = Network::load(&bytes, case.inputs, case.outputs, level).unwrap();
+            (case.name, network, inputs(&graph, width * height))
+        })
+        .collect();
+    let run = |memory: &mut super::Workspace, part: usize, network: &Network, data: &[Vec<f32>]| {
+        let mut found: Vec<_> = network
+            .outputs
+            .iter()
+            .map(|c| vec![f32::NAN; c * width * height])
+            .collect();
+        let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+        let views: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
+        network.run(&pool, memory, part, &views, &mut outputs).unwrap();
+        found
+    };
+    let networks: Vec<_> = loaded.iter().map(|l| &l.1).collect();
+    let mut shared = workspace(&networks, width, height, pool.threads()).unwrap();
+    for round in 0..2 {
+        for (part, (name, network, data)) in loaded.iter().enumerate() {
+            let mut alone = workspace(&[network], width, height, pool.threads()).unwrap();
+            let expected = run(&mut alone, 0, network, data);
+            assert!(
+                run(&mut shared, part, network, data) == expected,
+                "{name}, round {round}"
+            );
         }
     }
 }
@@ -432,7 +384,7 @@ fn unsuitable_models_are_refused() {
             m.node("Relu", &[&v], &["y"]);
         }),
         ("go together", |m| {
-            let v = m.to_depth("x", 2);
+            let v = m.unshuffle("x", 2);
             m.node("Add", &["x", &v], &["y"]);
         }),
         ("expected output 'y'", |m| {

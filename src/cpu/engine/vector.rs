@@ -44,6 +44,8 @@ pub trait Simd: Copy {
     unsafe fn pow2(n: Self::V) -> Self::V;
     /// Exponent and mantissa of positive normal numbers: `x = m · 2^e`, m from √½ to √2.
     unsafe fn frexp(x: Self::V) -> (Self::V, Self::V);
+    /// Asks for the cache line at `p`, which need not be valid.
+    unsafe fn prefetch(p: *const f32);
     /// The sums of the lanes of four registers.
     unsafe fn sums(v: [Self::V; 4]) -> [f32; 4];
 }
@@ -138,6 +140,8 @@ impl Simd for Portable {
         (e, m)
     }
     #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
+    #[inline(always)]
     unsafe fn sums([a, b, c, d]: [[f32; 4]; 4]) -> [f32; 4] {
         [
             (a[0] + a[1]) + (a[2] + a[3]),
@@ -198,6 +202,11 @@ mod x86 {
             let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(k));
             (_mm256_cvtepi32_ps(k), _mm256_castsi256_ps(m))
         });
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            // SAFETY: a prefetch touches no memory that the program sees.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
         method!(sums(v: [__m256; 4]) -> [f32; 4] = {
             let [a, b, c, d] = v;
             let sum = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
@@ -240,6 +249,11 @@ mod x86 {
             let m = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(k));
             (_mm512_cvtepi32_ps(k), _mm512_castsi512_ps(m))
         });
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            // SAFETY: a prefetch touches no memory that the program sees.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
         method!(sums(v: [__m512; 4]) -> [f32; 4] = {
             let [a, b, c, d] = v;
             let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
@@ -253,6 +267,81 @@ mod x86 {
 }
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{Portable, Simd};
+    use std::arch::aarch64::*;
+
+    /// Four lanes: NEON, which every aarch64 processor has.
+    #[derive(Clone, Copy)]
+    pub struct Neon;
+
+    /// A method in intrinsics.
+    macro_rules! method {
+        ($name:ident($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr) => {
+            #[inline(always)]
+            unsafe fn $name($($arg: $ty),*) -> $ret {
+                // SAFETY: pointers by the contract of the trait.
+                unsafe { $body }
+            }
+        };
+    }
+
+    /// A method that the compiler finds the instructions for.
+    macro_rules! plain {
+        ($name:ident($($arg:ident),*)) => {
+            #[inline(always)]
+            unsafe fn $name($($arg: float32x4_t),*) -> float32x4_t {
+                // SAFETY: vectors and arrays of four floats have the same layout.
+                unsafe { vld1q_f32(Portable::$name($(std::mem::transmute::<float32x4_t, [f32; 4]>($arg)),*).as_ptr()) }
+            }
+        };
+    }
+
+    impl Simd for Neon {
+        type V = float32x4_t;
+        const N: usize = 4;
+
+        method!(splat(x: f32) -> float32x4_t = vdupq_n_f32(x));
+        method!(load(p: *const f32) -> float32x4_t = vld1q_f32(p));
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: float32x4_t) {
+            // SAFETY: valid for four floats, by the contract of the trait.
+            unsafe { vst1q_f32(p, v) }
+        }
+        method!(add(a: float32x4_t, b: float32x4_t) -> float32x4_t = vaddq_f32(a, b));
+        method!(sub(a: float32x4_t, b: float32x4_t) -> float32x4_t = vsubq_f32(a, b));
+        method!(mul(a: float32x4_t, b: float32x4_t) -> float32x4_t = vmulq_f32(a, b));
+        method!(div(a: float32x4_t, b: float32x4_t) -> float32x4_t = vdivq_f32(a, b));
+        method!(max(a: float32x4_t, b: float32x4_t) -> float32x4_t = vmaxq_f32(a, b));
+        method!(min(a: float32x4_t, b: float32x4_t) -> float32x4_t = vminq_f32(a, b));
+        method!(fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t = vfmaq_f32(c, a, b));
+        method!(fnma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t = vfmsq_f32(c, a, b));
+        method!(round(a: float32x4_t) -> float32x4_t = vrndnq_f32(a));
+        plain!(pow2(n));
+        #[inline(always)]
+        unsafe fn frexp(x: float32x4_t) -> (float32x4_t, float32x4_t) {
+            // SAFETY: vectors and arrays of four floats have the same layout.
+            unsafe {
+                let (e, m) = Portable::frexp(std::mem::transmute::<float32x4_t, [f32; 4]>(x));
+                (vld1q_f32(e.as_ptr()), vld1q_f32(m.as_ptr()))
+            }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(_: *const f32) {}
+        method!(sums(v: [float32x4_t; 4]) -> [f32; 4] = {
+            let [a, b, c, d] = v;
+            std::mem::transmute::<float32x4_t, [f32; 4]>(vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)))
+        });
+    }
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+pub use Portable as Base;
+/// The vectors that every processor of the architecture has.
+#[cfg(target_arch = "aarch64")]
+pub use arm::Neon as Base;
 
 /// Defines `fn $name(level, …)`, which calls `$body::<S>(…)` with the vectors of the level, and its features enabled.
 ///
@@ -287,7 +376,7 @@ macro_rules! dispatch {
             }
             let _ = level;
             // SAFETY: every processor has the portable level; the rest is the caller's word.
-            unsafe { $body::<$crate::cpu::engine::vector::Portable>($($arg),*) }
+            unsafe { $body::<$crate::cpu::engine::vector::Base>($($arg),*) }
         }
     };
 }

@@ -2,7 +2,7 @@
 //! point, transformed back ([`points`](super::points)).
 //!
 //! A strip of [`STRIP`] tiles is taken through all three steps, so that its transformed values
-//! `[point][block][tile][16]` stay in the second cache; the products overwrite them where the channels allow. Inputs
+//! `[block][point][tile][16]` stay in the second cache; the products overwrite them where the channels allow. Inputs
 //! are read outside the frame, where they have to be zero: up to whole tiles and half a kernel beyond.
 
 #![allow(unsafe_code)]
@@ -14,15 +14,18 @@ use super::vector::{Simd, dispatch};
 /// Tiles in a strip: a multiple of the pixels that the product kernel takes at once.
 pub const STRIP: usize = 48;
 
-/// Floats from one point to the next in a transformed strip; never a multiple of a page.
-pub const fn point_stride(blocks: usize) -> usize {
-    blocks * STRIP * LANES + LANES
+/// Floats from one point to the next in a transformed strip; not a multiple of a page.
+const POINT: usize = STRIP * LANES + LANES;
+
+/// Floats from one block to the next in a transformed strip of `points` points.
+const fn block_stride(points: usize) -> usize {
+    points * POINT
 }
 
 /// Floats of scratch memory that a strip needs, for one thread.
 pub fn scratch_len(kernel: usize, inputs: usize, outputs: usize) -> usize {
     let points = (kernel + TILE - 1).pow(2);
-    points * (point_stride(inputs) + point_stride(outputs))
+    block_stride(points) * (inputs + outputs)
 }
 
 /// One layer on one frame. Pointers point to pixel (0, 0) of the first channel of their block.
@@ -95,14 +98,11 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
     let last = (first + STRIP).min(across * w.height.div_ceil(TILE));
     // The products of one chunk may take the place of what they are made of, for nothing else reads it.
     let in_place = w.chunks.len() == 1 && w.outputs.len() <= w.inputs.len();
-    let from = point_stride(w.inputs.len());
-    let (products, to) = match in_place {
-        true => (scratch, from),
+    let block = block_stride(P::N * P::N);
+    let products = match in_place {
+        true => scratch,
         // SAFETY: inside the scratch memory, whose length counts both.
-        false => (
-            unsafe { scratch.add(P::N * P::N * from) },
-            point_stride(w.outputs.len()),
-        ),
+        false => unsafe { scratch.add(w.inputs.len() * block) },
     };
     // SAFETY: the caller's word on the frame; scratch by its length.
     unsafe {
@@ -114,12 +114,12 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
         }) {
             for (b, &input) in w.inputs.iter().enumerate() {
                 for lane in (0..LANES).step_by(S::N) {
-                    let out = scratch.add((b * STRIP + run.tile) * LANES + lane);
-                    transform_in::<S, P>(input.add(lane), w.input, run, out, from);
+                    let out = scratch.add(b * block + run.tile * LANES + lane);
+                    transform_in::<S, P>(input.add(lane), w.input, run, out);
                 }
             }
         }
-        multiply::<S>(w, P::N * P::N, last - first, scratch, from, products, to);
+        multiply::<S>(w, P::N * P::N, last - first, scratch, products);
         for run in (Runs {
             first,
             tile: first,
@@ -128,13 +128,16 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
         }) {
             for b in 0..w.outputs.len() {
                 for lane in (0..LANES).step_by(S::N) {
-                    let from = products.add((b * STRIP + run.tile) * LANES + lane);
-                    transform_out::<S, P>(w, b, lane, run, from, to);
+                    let from = products.add(b * block + run.tile * LANES + lane);
+                    transform_out::<S, P>(w, b, lane, run, from);
                 }
             }
         }
     }
 }
+
+/// Tiles by which memory is asked for in advance.
+const AHEAD: usize = 4;
 
 /// Tiles side by side.
 #[derive(Clone, Copy)]
@@ -178,7 +181,7 @@ impl Iterator for Runs {
 /// Columns of neighbouring tiles overlap, so each column is transformed once: the four that a tile is the first to
 /// need, and behind them the first of the next four.
 #[inline(always)]
-unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, run: Run, out: *mut f32, point: usize) {
+unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, run: Run, out: *mut f32) {
     // SAFETY: the caller's word on the margin of the input and the length of `out`.
     unsafe {
         let Run { ty, tx, count, .. } = run;
@@ -187,13 +190,18 @@ unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, 
         let corner = input.offset(corner * strides.y as isize + ((tx * TILE) as isize - half) * strides.x as isize);
         // Columns `4 i..4 i + 4` of the run lie in half `i % 2`.
         let mut columns = [[P::line(S::splat(0.0)); TILE]; 2];
-        for i in 0..TILE {
-            columns[0][i] = column::<S, P>(corner.add(i * strides.x), strides.y);
+        for (i, slot) in columns[0].iter_mut().enumerate() {
+            *slot = column::<S, P>(corner.add(i * strides.x), strides.y);
         }
         for t in 0..count {
             let rest = if t + 1 < count { TILE } else { P::N - TILE };
-            for i in 0..rest {
-                columns[(t + 1) % 2][i] = column::<S, P>(corner.add(((t + 1) * TILE + i) * strides.x), strides.y);
+            for y in 0..P::N {
+                for x in 0..TILE {
+                    S::prefetch(corner.wrapping_add(y * strides.y + ((t + AHEAD) * TILE + x) * strides.x));
+                }
+            }
+            for (i, slot) in columns[(t + 1) % 2].iter_mut().enumerate().take(rest) {
+                *slot = column::<S, P>(corner.add(((t + 1) * TILE + i) * strides.x), strides.y);
             }
             let (now, next) = (&columns[t % 2], &columns[(t + 1) % 2]);
             let out = out.add(t * LANES);
@@ -207,7 +215,7 @@ unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, 
                     };
                 }
                 for (j, &v) in P::input::<S>(&d).as_ref().iter().enumerate() {
-                    S::store(out.add((i * P::N + j) * point), v);
+                    S::store(out.add((i * P::N + j) * POINT), v);
                 }
             }
         }
@@ -229,16 +237,7 @@ unsafe fn column<S: Simd, P: Points>(top: *const f32, row: usize) -> P::Line<S::
 
 /// The product of values and weights at every point.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn multiply<S: Simd>(
-    w: &Winograd<'_>,
-    points: usize,
-    tiles: usize,
-    values: *mut f32,
-    from: usize,
-    products: *mut f32,
-    to: usize,
-) {
+unsafe fn multiply<S: Simd>(w: &Winograd<'_>, points: usize, tiles: usize, values: *mut f32, products: *mut f32) {
     // SAFETY: scratch memory by its length; weights by their packing.
     unsafe {
         let strides = Strides { x: LANES, y: 0 };
@@ -247,14 +246,14 @@ unsafe fn multiply<S: Simd>(
             let mut inputs = [std::ptr::null(); super::MAX_BLOCKS];
             let inputs = &mut inputs[..w.inputs.len()];
             for (b, slot) in inputs.iter_mut().enumerate() {
-                *slot = values.add(p * from + b * STRIP * LANES).cast_const();
+                *slot = values.add(b * block_stride(points) + p * POINT).cast_const();
             }
             let (mut weights, mut first) = (w.weights, 0);
             for &chunk in w.chunks {
                 let mut outputs = [std::ptr::null_mut(); super::product::MAX_CHUNK];
                 let outputs = &mut outputs[..chunk];
                 for (b, slot) in outputs.iter_mut().enumerate() {
-                    *slot = products.add(p * to + (first + b) * STRIP * LANES);
+                    *slot = products.add((first + b) * block_stride(points) + p * POINT);
                 }
                 let matrix = channels * chunk * LANES;
                 let args = Product {
@@ -285,54 +284,70 @@ unsafe fn multiply<S: Simd>(
 
 /// Aᵀ m A of `count` tiles side by side for one vector of channels, with bias, residual and activation.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn transform_out<S: Simd, P: Points>(
-    w: &Winograd<'_>,
-    b: usize,
-    lane: usize,
-    run: Run,
-    from: *const f32,
-    point: usize,
-) {
+unsafe fn transform_out<S: Simd, P: Points>(w: &Winograd<'_>, b: usize, lane: usize, run: Run, from: *const f32) {
     // SAFETY: the caller's word on the frame; only pixels inside it are touched.
     unsafe {
-        let Run { ty, tx, count, .. } = run;
         let bias = S::load(w.bias.add(b * LANES + lane));
-        let slope = S::splat(w.slope);
-        let y0 = ty * TILE;
+        let y0 = run.ty * TILE;
         let rows = TILE.min(w.height - y0);
         let output = w.outputs.get_unchecked(b).add(lane + y0 * w.output.y);
-        for t in 0..count {
+        for t in 0..run.count {
             let from = from.add(t * LANES);
-            let x0 = (tx + t) * TILE;
-            let valid = TILE.min(w.width - x0);
+            let x0 = (run.tx + t) * TILE;
+            for y in 0..TILE {
+                for x in 0..TILE {
+                    S::prefetch(output.wrapping_add(y * w.output.y + (x0 + AHEAD * TILE + x) * w.output.x));
+                }
+            }
             let mut lines = [P::line(S::splat(0.0)); TILE];
             for j in 0..P::N {
                 let mut m = P::line(S::splat(0.0));
                 for (i, slot) in m.as_mut().iter_mut().enumerate() {
-                    *slot = S::load(from.add((i * P::N + j) * point));
+                    *slot = S::load(from.add((i * P::N + j) * POINT));
                 }
                 let y = P::output::<S>(&m);
                 for (line, v) in lines.iter_mut().zip(y) {
                     line.as_mut()[j] = v;
                 }
             }
-            for (i, line) in lines.iter().enumerate().take(rows) {
-                let y = P::output::<S>(line);
-                for (x, &v) in y.iter().enumerate() {
-                    if x >= valid {
-                        break;
-                    }
-                    let mut v = S::add(v, bias);
-                    if !w.residuals.is_empty() {
-                        let r = w.residuals.get_unchecked(b).add(lane);
-                        v = S::add(v, S::load(r.add((y0 + i) * w.residual.y + (x0 + x) * w.residual.x)));
-                    }
-                    S::store(
-                        output.add(i * w.output.y + (x0 + x) * w.output.x),
-                        S::max(v, S::mul(v, slope)),
-                    );
+            let output = output.add(x0 * w.output.x);
+            let residual = match w.residuals.get(b) {
+                Some(r) => r.add(lane + y0 * w.residual.y + x0 * w.residual.x),
+                None => std::ptr::null(),
+            };
+            let columns = TILE.min(w.width - x0);
+            if rows == TILE && columns == TILE {
+                // The same with numbers that the compiler knows.
+                finish::<S, P>(w, &lines, bias, output, residual, TILE, TILE);
+            } else {
+                finish::<S, P>(w, &lines, bias, output, residual, rows, columns);
+            }
+        }
+    }
+}
+
+/// The second half of the transform, and what comes behind it, for the part of a tile that lies in the frame.
+#[inline(always)]
+unsafe fn finish<S: Simd, P: Points>(
+    w: &Winograd<'_>,
+    lines: &[P::Line<S::V>; TILE],
+    bias: S::V,
+    output: *mut f32,
+    residual: *const f32,
+    rows: usize,
+    columns: usize,
+) {
+    // SAFETY: the caller's word on the frame.
+    unsafe {
+        let slope = S::splat(w.slope);
+        for (i, line) in lines.iter().enumerate().take(rows) {
+            let y = P::output::<S>(line);
+            for (x, &v) in y.iter().enumerate().take(columns) {
+                let mut v = S::add(v, bias);
+                if !residual.is_null() {
+                    v = S::add(v, S::load(residual.add(i * w.residual.y + x * w.residual.x)));
                 }
+                S::store(output.add(i * w.output.y + x * w.output.x), S::max(v, S::mul(v, slope)));
             }
         }
     }

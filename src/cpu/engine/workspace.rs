@@ -1,7 +1,8 @@
-//! The memory of one stream at one size: every unit of the plan gets an address.
+//! The memory of one stream at one size: every unit of its networks' plans gets an address.
 //!
-//! Slots of one class are all alike, so whoever is done with one leaves it to the next; the zeros around the pixels
-//! are written once, when the memory is taken.
+//! Slots of one class are all alike, so whoever is done with one leaves it to the next, and the networks of a stream,
+//! which run one after the other, share all of them. The zeros around the pixels are written once, when the memory is
+//! taken: no one writes there.
 
 #![allow(unsafe_code)]
 
@@ -9,6 +10,7 @@ use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::lower::lcm;
 use super::memory::Floats;
 use super::plan::*;
 use super::points::TILE;
@@ -67,32 +69,67 @@ pub struct Workspace {
     /// Height of the frame.
     pub(super) height: usize,
     pub(super) arena: Floats,
+    pub(super) scratch: Vec<Scratch>,
+    /// What each network has for itself.
+    pub(super) parts: Vec<Part>,
+}
+
+/// What one network has for itself.
+pub struct Part {
     pub(super) pooled: Vec<f32>,
     pub(super) scaled: Floats,
     /// Sums of rows, for means.
     pub(super) sums: Vec<f64>,
-    pub(super) scratch: Vec<Scratch>,
     /// Units of every step in the order of [`Step::units`], with addresses.
     pub(super) steps: Vec<Vec<Located>>,
 }
 
 impl Workspace {
     /// Memory for frames of `width` × `height`, worked on by at most `threads` threads.
-    pub(super) fn new(plan: &Plan, width: usize, height: usize, threads: usize) -> Result<Self> {
-        let m = plan.multiple;
+    pub(super) fn new(plans: &[&Plan], width: usize, height: usize, threads: usize) -> Result<Self> {
+        let m = plans.iter().map(|p| p.multiple).fold(1, lcm);
         if width == 0 || height == 0 || !width.is_multiple_of(m) || !height.is_multiple_of(m) {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("the model takes frames with sides that are multiples of {m}, not {width}x{height}: pad them"),
             ));
         }
-        let shapes = shapes(plan, width, height)?;
-        let (places, len) = place(plan, &shapes);
+        let shapes = shapes(plans, width, height)?;
+        let (places, len) = place(plans, &shapes);
         // The kernels read up to 16 pixels beyond the last one that they need.
-        let margin = plan.multiple * 16 * 16 * 16;
-        let arena = Floats::try_zeroed(len + margin)?;
-        let mut steps = vec![];
-        let (mut scratch_len, mut sums) = (0, 0);
+        let arena = Floats::try_zeroed(len + m * 16 * 16 * 16)?;
+        let mut scratch_len = 0;
+        let parts = plans
+            .iter()
+            .zip(&places)
+            .map(|(plan, places)| Part::new(plan, places, &shapes, width, height, &mut scratch_len));
+        let parts = parts.collect::<Result<_>>()?;
+        let scratch = (0..threads.max(1)).map(|_| {
+            Ok(Scratch {
+                busy: AtomicBool::new(false),
+                floats: UnsafeCell::new(Floats::try_zeroed(scratch_len)?),
+            })
+        });
+        Ok(Self {
+            width,
+            height,
+            arena,
+            scratch: scratch.collect::<Result<_>>()?,
+            parts,
+        })
+    }
+}
+
+impl Part {
+    fn new(
+        plan: &Plan,
+        places: &[usize],
+        shapes: &HashMap<Class, Shape>,
+        width: usize,
+        height: usize,
+        scratch_len: &mut usize,
+    ) -> Result<Self> {
+        let (mut steps, mut sums) = (vec![], 0);
         for step in &plan.steps {
             let mut units = vec![];
             for (unit, step) in stepped_units(step) {
@@ -130,29 +167,19 @@ impl Workspace {
                 Step::Conv(c) => {
                     if let Kernel::Winograd(_) = c.kernel {
                         let need = winograd::scratch_len(c.side, c.input.units.len(), c.output.units.len());
-                        scratch_len = scratch_len.max(need);
+                        *scratch_len = need.max(*scratch_len);
                     }
                 }
-                Step::Program(p) => scratch_len = scratch_len.max(super::run::program_scratch(p)),
+                Step::Program(p) => *scratch_len = super::run::program_scratch(p).max(*scratch_len),
                 Step::Mean { input, .. } => sums = sums.max(input.units.len() * 16 * (height / input.down)),
                 _ => {}
             }
             steps.push(units);
         }
-        let scratch = (0..threads.max(1)).map(|_| {
-            Ok(Scratch {
-                busy: AtomicBool::new(false),
-                floats: UnsafeCell::new(Floats::try_zeroed(scratch_len)?),
-            })
-        });
         Ok(Self {
-            width,
-            height,
-            arena,
             pooled: plan.pooled.clone(),
             scaled: Floats::try_zeroed(plan.scaled)?,
             sums: vec![0.0; sums],
-            scratch: scratch.collect::<Result<_>>()?,
             steps,
         })
     }
@@ -197,9 +224,10 @@ fn stepped_units(step: &Step) -> Vec<(Unit, usize)> {
 }
 
 /// How slots of each class lie in memory, with room for what convolutions read around the frame.
-fn shapes(plan: &Plan, width: usize, height: usize) -> Result<HashMap<Class, Shape>> {
-    let mut margins: HashMap<Class, (usize, usize)> = plan.slots.iter().map(|&c| (c, (0, 0))).collect();
-    for step in &plan.steps {
+fn shapes(plans: &[&Plan], width: usize, height: usize) -> Result<HashMap<Class, Shape>> {
+    let slots = plans.iter().flat_map(|p| &p.slots);
+    let mut margins: HashMap<Class, (usize, usize)> = slots.map(|&c| (c, (0, 0))).collect();
+    for step in plans.iter().flat_map(|p| &p.steps) {
         let Step::Conv(conv) = step else { continue };
         let class = Class {
             kind: conv.input.kind,
@@ -232,36 +260,44 @@ fn shapes(plan: &Plan, width: usize, height: usize) -> Result<HashMap<Class, Sha
     Ok(shapes)
 }
 
-/// Where each slot begins, and the length of all: slots that are never in use together share memory.
-fn place(plan: &Plan, shapes: &HashMap<Class, Shape>) -> (Vec<usize>, usize) {
-    let mut life = vec![(usize::MAX, 0); plan.slots.len()];
-    for (i, step) in plan.steps.iter().enumerate() {
-        for unit in step.units() {
-            if let Unit::Slot { slot, .. } = unit {
-                life[slot].0 = life[slot].0.min(i);
-                life[slot].1 = life[slot].1.max(i);
+/// Where each plan's slots begin, and the length of all: slots that are never in use together share memory.
+fn place(plans: &[&Plan], shapes: &HashMap<Class, Shape>) -> (Vec<Vec<usize>>, usize) {
+    // Where the memory of each class begins that has been handed out to some plan.
+    let mut starts: HashMap<Class, Vec<usize>> = HashMap::new();
+    let mut len = 0;
+    let mut all = vec![];
+    for plan in plans {
+        let mut life = vec![(usize::MAX, 0); plan.slots.len()];
+        for (i, step) in plan.steps.iter().enumerate() {
+            for unit in step.units() {
+                if let Unit::Slot { slot, .. } = unit {
+                    life[slot].0 = life[slot].0.min(i);
+                    life[slot].1 = life[slot].1.max(i);
+                }
             }
         }
-    }
-    let mut order: Vec<usize> = (0..plan.slots.len()).filter(|&s| life[s].0 != usize::MAX).collect();
-    order.sort_by_key(|&s| life[s]);
-    let mut places = vec![0; plan.slots.len()];
-    // Of each class, the last step that needs the memory, and where it begins.
-    let mut held: HashMap<Class, Vec<(usize, usize)>> = HashMap::new();
-    let mut len = 0;
-    for slot in order {
-        let class = plan.slots[slot];
-        let held = held.entry(class).or_default();
-        let (first, last) = life[slot];
-        if let Some(free) = held.iter_mut().find(|h| h.0 < first) {
-            free.0 = last;
-            places[slot] = free.1;
-        } else {
-            places[slot] = len;
-            held.push((last, len));
-            // An odd number of lines between slots, so that they do not all begin on the same place of a cache.
-            len += shapes[&class].len.next_multiple_of(16) + 16 * 17;
+        let mut order: Vec<usize> = (0..plan.slots.len()).filter(|&s| life[s].0 != usize::MAX).collect();
+        order.sort_by_key(|&s| life[s]);
+        let mut places = vec![0; plan.slots.len()];
+        // Of each class, the last step of this plan that needs the memory.
+        let mut held: HashMap<Class, Vec<usize>> = HashMap::new();
+        for slot in order {
+            let class = plan.slots[slot];
+            let (held, starts) = (held.entry(class).or_default(), starts.entry(class).or_default());
+            let (first, last) = life[slot];
+            let free = held.iter().position(|&until| until < first).unwrap_or_else(|| {
+                held.push(0);
+                held.len() - 1
+            });
+            held[free] = last;
+            if free == starts.len() {
+                starts.push(len);
+                // An odd number of lines between slots, so that they do not all begin on the same place of a cache.
+                len += shapes[&class].len.next_multiple_of(16) + 16 * 17;
+            }
+            places[slot] = starts[free];
         }
+        all.push(places);
     }
-    (places, len)
+    (all, len)
 }
