@@ -9,8 +9,7 @@
 //! a and b, averaged over neighbouring windows, are interpolated to the frame's size and applied to its own pixels.
 //! Where the input is flat but for noise, a is near 0 and the networks' clean picture wins; at an edge a carries it.
 
-use super::compose::clamp;
-use super::{BLOCK, Block, Planes, Rgb};
+use super::{BLOCK, Block, Planes, Rgb, clamp};
 use crate::backend::Geometry;
 use crate::disjoint::Disjoint;
 use crate::pool::Pool;
