@@ -15,7 +15,7 @@ SHARED := $(or $(URETINEX_SHARED),../shared)
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
-deps: ## Install missing system packages (apt) and Rust
+deps: ## Install missing system packages (apt)
 	@.ci/install
 
 build: deps ## target/release/libgsturetinex.so and target/release/uretinex

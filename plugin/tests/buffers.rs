@@ -253,6 +253,7 @@ fn a_short_buffer_is_passed_on_and_reported_once() {
 
 #[test]
 fn what_cannot_be_read_is_refused_with_the_remedy() {
+    common::init();
     let good = "video/x-raw, format=NV12, width=64, height=48, framerate=25/1";
     for (what, refused, parts) in [
         (

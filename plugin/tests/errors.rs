@@ -259,7 +259,7 @@ fn folders_that_cannot_be_read_are_named() {
     use std::os::unix::fs::PermissionsExt;
     let locked = folder.0.join("locked");
     std::fs::create_dir(&locked).unwrap();
-    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::read_dir(&locked).is_ok() {
         eprintln!("SKIPPED: this user reads folders without permission (root)");
     } else {

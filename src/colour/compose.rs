@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::guided::Guide;
 use super::store::{Rows, Store};
 use super::unpack::{LINES, Lines, Unpack};
-use super::{BLOCK, Block, Planes, Rgb, luma_mean, luma_sum};
+use super::{BLOCK, Block, Planes, Rgb, clamp, luma_mean, luma_sum};
 use crate::disjoint::Disjoint;
 use crate::frame::{ColourModel, Frame, FrameMut, FrameSpec};
 use crate::pool::Pool;
@@ -181,10 +181,4 @@ impl Task<'_> {
             }
         }
     }
-}
-
-/// Between 0 and 1; NaN is 0.
-#[inline(always)]
-pub(super) fn clamp(v: f32) -> f32 {
-    v.max(0.0).min(1.0)
 }

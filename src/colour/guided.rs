@@ -9,8 +9,7 @@
 //! a and b, averaged over neighbouring windows, are interpolated to the frame's size and applied to its own pixels.
 //! Where the input is flat but for noise, a is near 0 and the networks' clean picture wins; at an edge a carries it.
 
-use super::compose::clamp;
-use super::{BLOCK, Block, Planes, Rgb};
+use super::{BLOCK, Block, Planes, Rgb, clamp};
 use crate::backend::Geometry;
 use crate::disjoint::Disjoint;
 use crate::pool::Pool;
@@ -133,22 +132,23 @@ fn fit_row_body(image: &Planes, r: &Planes, l: &Planes, c: usize, y: usize, a: &
     for x in (0..width).step_by(BLOCK) {
         let n = BLOCK.min(width - x);
         // Sums down the window's columns: I, E, I², I·E.
-        let mut sums = [[0f32; BLOCK + 2 * RADIUS]; 4];
+        let mut sums = [[0f32; 4]; BLOCK + 2 * RADIUS];
         for j in 0..SIDE {
             let row = (y + j).saturating_sub(RADIUS).min(height - 1);
             let (i, r, l) = (image.row(c, row), r.row(c, row), l.row(0, row));
-            for k in 0..n + 2 * RADIUS {
+            for (k, sums) in sums[..n + 2 * RADIUS].iter_mut().enumerate() {
                 let at = (x + k).saturating_sub(RADIUS).min(width - 1);
                 let (i, e) = (i[at], clamp(r[at] * l[at]));
-                sums[0][k] += i;
-                sums[1][k] += e;
-                sums[2][k] += i * i;
-                sums[3][k] += i * e;
+                let terms = [i, e, i * i, i * e];
+                sums.iter_mut().zip(terms).for_each(|(s, t)| *s += t);
             }
         }
         for k in 0..n {
-            let mean = |s: &[f32]| s[k..k + SIDE].iter().sum::<f32>() * SHARE;
-            let [i, e, ii, ie] = [mean(&sums[0]), mean(&sums[1]), mean(&sums[2]), mean(&sums[3])];
+            let mut window = [0f32; 4];
+            for sums in &sums[k..k + SIDE] {
+                window.iter_mut().zip(sums).for_each(|(w, s)| *w += s);
+            }
+            let [i, e, ii, ie] = window.map(|sum| sum * SHARE);
             let slope = (ie - i * e) / ((ii - i * i).max(0.0) + EPSILON);
             a[x + k] = slope;
             b[x + k] = e - slope * i;

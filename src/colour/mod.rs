@@ -51,3 +51,9 @@ fn luma_sum(r: &[f32], g: &[f32], b: &[f32], (kr, kb): (f32, f32)) -> u64 {
 fn luma_mean(sum: u64, pixels: usize) -> f32 {
     (sum as f64 / LUMA_ONE as f64 / pixels as f64) as f32
 }
+
+/// Between 0 and 1; NaN stays, and is stored as black.
+#[inline(always)]
+fn clamp(v: f32) -> f32 {
+    v.clamp(0.0, 1.0)
+}

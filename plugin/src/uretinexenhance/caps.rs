@@ -6,7 +6,7 @@ use gst_video::{VideoCapsBuilder, VideoChromaSite, VideoColorMatrix, VideoColorR
 use gst_video::{VideoInterlaceMode, VideoTransferFunction};
 use uretinex::{ChromaSite, Colorimetry, Error, ErrorKind, FrameSpec, Matrix, PixelFormat, Range};
 
-use super::imp::CAT;
+use super::CAT;
 
 /// What both pads offer: every format of the core, in system memory.
 ///

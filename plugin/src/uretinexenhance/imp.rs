@@ -23,15 +23,7 @@ use super::caps::{self, Stream};
 use super::counters::{Counters, InUse};
 use super::latency::{self, Latency};
 use super::settings::{self, Live, Settings};
-use super::{errors, qos};
-
-pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new(
-        "uretinexenhance",
-        gst::DebugColorFlags::empty(),
-        Some("URetinex-Net enhancement"),
-    )
-});
+use super::{CAT, errors, qos};
 
 /// What works on frames.
 struct Worker {

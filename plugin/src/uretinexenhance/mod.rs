@@ -9,8 +9,19 @@ mod latency;
 mod qos;
 mod settings;
 
+use std::sync::LazyLock;
+
 use gst::glib;
 use gst::prelude::*;
+
+/// The category of the element in the debug log.
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "uretinexenhance",
+        gst::DebugColorFlags::empty(),
+        Some("URetinex-Net enhancement"),
+    )
+});
 
 glib::wrapper! {
     /// Makes night video bright and clean with URetinex-Net.
