@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from .networks import Unfolding
 
 UNSHUFFLE = 4
-FLOOR = 0.02        # smallest Q of the decomposition
-DARKEST = 4e-3      # smallest L
+FLOOR = 0.03        # smallest Q of the decomposition
+DARKEST = 0.03      # smallest L: bounds the gain, 14 at ratio 4
 
 
 def _conv(inputs, outputs, k=3, bias=True):
