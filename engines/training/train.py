@@ -23,14 +23,15 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import losses  # noqa: E402
 from grey import keep_grey  # noqa: E402
-from netpack.lite import DARKEST, Lite  # noqa: E402
+from netpack.lite import Lite, relit  # noqa: E402
 from netpack.networks import Full, update_p, update_q  # noqa: E402
 from samples import Samples  # noqa: E402
 from validate import validate  # noqa: E402
 
 
 def curve(l, ratio):
-    return torch.exp(torch.log(l.clamp(DARKEST, 1.0)) / ratio)
+    """The curve of `lite`; an L above 1, which `full` may give, counts as 1."""
+    return relit(l.clamp(0.0, 1.0), ratio)
 
 
 def make_lite(settings):
