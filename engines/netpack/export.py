@@ -2,7 +2,7 @@
 import numpy as np
 
 from .graph import Graph
-from .lite import DARKEST, FLOOR, LEVELS, UNSHUFFLE
+from .lite import BOUND, DARKEST, FLOOR, LEVELS, UNSHUFFLE
 
 
 def _parameters(conv):
@@ -103,7 +103,11 @@ def _lite_illumination(net, g):
 
 def _lite_adjustment(net, g):
     l, ratio = g.input("l", 1), g.input("ratio", 1, spatial=False)
-    g.output(g.narrow(g.exp(g.div(g.log(g.wide(l)), g.wide(ratio)))), "l_adjusted", 1)
+    wide = g.wide(l)
+    bounded = g.log(g.clip(wide, BOUND, 1.0))
+    gain = g.exp(g.sub(g.div(bounded, g.wide(ratio)), bounded))
+    x = g.mul(wide, gain)
+    g.output(g.narrow(x), "l_adjusted", 1)
 
 
 BUILDERS = {

@@ -5,7 +5,7 @@ All convolutions work on planes unshuffled by 4 or by 8, so sides are multiples 
 Three properties hold by construction, whatever the weights are:
 * Grey in, grey out. Green is restored by a luma trunk; red - green and blue - green go through
   convolutions without bias and are only multiplied by what the trunk says, so zero stays zero.
-* A higher ratio is never darker: L lies in 0..1 and L' = L^(1/ratio).
+* A higher ratio is never darker, and the gain is bounded: L lies in 0..1 and L' is an exact curve of it.
 * P·Q = I after the decomposition: Q is estimated, P is the division.
 """
 import torch
@@ -17,6 +17,7 @@ from .networks import Unfolding
 UNSHUFFLE = 4
 FLOOR = 0.02        # smallest Q of the decomposition
 DARKEST = 4e-3      # smallest L
+BOUND = 0.03        # L below which the gain grows no further: at most 14 at ratio 4
 
 
 def _conv(inputs, outputs, k=3, bias=True):
@@ -113,11 +114,20 @@ class LiteIllumination(nn.Module):
         return (q + F.pixel_shuffle(x, UNSHUFFLE)).clamp(DARKEST, 1.0)
 
 
+def relit(l, ratio):
+    """L' = L · max(L, BOUND)^(1/ratio - 1), which is L^(1/ratio) but for a bounded gain in the dark.
+
+    The identity at ratio 1, strictly rising with the ratio, and an L of 1 stays 1.
+    """
+    bounded = torch.log(l.clamp(BOUND, 1.0))
+    return l * torch.exp(bounded / ratio - bounded)
+
+
 class LiteAdjustment(nn.Module):
-    """L' = L^(1/ratio): the identity at 1, strictly rising, and 1 stays 1."""
+    """`relit`, without weights."""
 
     def forward(self, l, ratio):
-        return torch.exp(torch.log(l) / ratio)
+        return relit(l, ratio)
 
 
 class Lite(Unfolding):

@@ -27,6 +27,8 @@ def pictures(folder):
 
 class BinaryRunner:
     def __init__(self, binary, model, extra=()):
+        # A folder is given as a path: a bare name would mean a pack that is embedded in the binary.
+        model = Path(model).resolve() if Path(model).is_dir() else model
         self.binary, self.model, self.extra = str(binary), str(model), list(extra)
         if not Path(self.binary).is_file():
             raise SystemExit(f"{binary} is missing. Build it with `cargo build --release`, or give its path "

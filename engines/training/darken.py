@@ -5,6 +5,8 @@ Images are float32 [h, w, 3] in 0..1, display-referred unless a name says `linea
 import cv2
 import numpy as np
 
+HIGHEST_GAIN = 14.0
+
 
 def add_lamps(linear, rng):
     """Clipping lamps with a short glow, added to the light itself; returns the added light."""
@@ -19,6 +21,26 @@ def add_lamps(linear, rng):
         light[..., 0] += rng.uniform(0.0, 0.05) * np.exp(-distance / rng.uniform(1.5, 4.0))
     tint = 1 - rng.uniform(0, 0.35, 3).astype(np.float32) * rng.integers(0, 2)
     return light * tint
+
+
+def spot_light(shape, rng):
+    """A light that reaches only part of the frame, [h, w, 1], 1 where it is brightest."""
+    height, width = shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    light = np.full((height, width), 10 ** rng.uniform(-4, -1.5), np.float32)
+    for _ in range(rng.integers(1, 3)):
+        reach = rng.uniform(0.15, 0.7) * width
+        distance = np.hypot((x - rng.uniform(0, width)) * rng.uniform(0.5, 2), y - rng.uniform(0, height)) / reach
+        light += np.exp(-distance ** rng.uniform(1.5, 6))
+    return np.minimum(light, 1)[..., None]
+
+
+def near_black(size, rng):
+    """What a camera and its encoder leave where there is nothing to see: blocks of a few levels, 8 bit."""
+    block = int(rng.choice([1, 4, 8, 16]))
+    levels = rng.uniform(0, 1.2, 3) + rng.standard_normal((-(-size // block), -(-size // block), 3)) * rng.uniform(0.1, 1.0)
+    frame = cv2.resize(levels.astype(np.float32), None, fx=block, fy=block, interpolation=cv2.INTER_NEAREST)
+    return np.rint(np.clip(frame[:size, :size] + rng.standard_normal((size, size, 1)) * 0.3, 0, 5)).astype(np.uint8)
 
 
 def sensor_noise(linear, rng):
@@ -59,9 +81,14 @@ class Darkening:
 
     def pair(self, clean, rng):
         """-> dark 8-bit frame as a camera would store it, and the bright truth with the same lamps."""
-        linear = self.linear(clean)
+        linear, truth = self.linear(clean), clean
         dark = linear * self.exposure * self.balance
-        truth = clean
+        if rng.random() < 0.35:
+            light = spot_light(clean.shape, rng)
+            dark = dark * light
+            # What would need more than HIGHEST_GAIN stays dark.
+            linear = linear * np.minimum(1, light * self.exposure * HIGHEST_GAIN ** self.gamma)
+            truth = linear ** (1 / self.gamma)
         if rng.random() < 0.35:
             light = add_lamps(dark, rng)
             dark = dark + light

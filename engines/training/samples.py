@@ -10,7 +10,7 @@ import pickle
 import cv2
 import numpy as np
 
-from darken import Darkening, compress, sensor_noise
+from darken import HIGHEST_GAIN, Darkening, compress, near_black, sensor_noise
 
 from netpack.lite import LEVELS, UNSHUFFLE
 
@@ -185,10 +185,13 @@ class Samples:
         return seen, ratio, relit(clean, ratio), look(small)
 
     def _black(self, patch):
-        level = self.rng.uniform(0, 0.8) if self.rng.random() < 0.5 else 0.0
-        noise = self.rng.standard_normal((patch, patch, 3)).astype(np.float32) * level
-        dark = np.clip(np.rint(noise), 0, 3) / 255
-        return dark, float(np.exp(self.rng.uniform(0, np.log(12)))), np.zeros_like(dark), look(dark)
+        ratio = float(np.exp(self.rng.uniform(0, np.log(12))))
+        if self.rng.random() < 0.3:
+            dark = np.zeros((patch, patch, 3), np.float32)
+            return dark, ratio, dark, look(dark)
+        dark = near_black(patch, self.rng).astype(np.float32) / 255
+        grey = cv2.blur(dark.mean(2), (17, 17))[..., None] * np.ones(3, np.float32)
+        return dark, ratio, 0.5 * grey * HIGHEST_GAIN ** ((1 - 1 / ratio) / 0.75), look(dark)
 
     def one(self, patch):
         kind = self.rng.choice(self.kinds, p=self.shares)

@@ -23,17 +23,15 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import losses  # noqa: E402
 from grey import keep_grey  # noqa: E402
-from netpack.lite import Lite  # noqa: E402
+from netpack.lite import Lite, relit  # noqa: E402
 from netpack.networks import Full, update_p, update_q  # noqa: E402
 from samples import Samples  # noqa: E402
 from validate import validate  # noqa: E402
 
 
-DARKEST = 1e-3
-
-
 def curve(l, ratio):
-    return torch.exp(torch.log(l.clamp(DARKEST, 1.0)) / ratio)
+    """The curve of `lite`; an L above 1, which `full` may give, counts as 1."""
+    return relit(l.clamp(0.0, 1.0), ratio)
 
 
 def make_lite(settings):
@@ -114,7 +112,8 @@ def full_loss(model, batch, weights, step, settings):
     v = F.avg_pool2d(dark.amax(1, keepdim=True), 5, stride=1, padding=2, count_include_pad=False)
     level = dark.mean((1, 2, 3), keepdim=True) + 0.03
     if taught is not None:
-        total = total + weights["taught"] * (torch.log(l + 0.01) - torch.log(taught + 0.01)).abs().mean()
+        for plane in (l, q0):
+            total = total + weights["taught"] * (torch.log(plane + 0.01) - torch.log(taught + 0.01)).abs().mean()
     guide = max(0.0, 1.0 - step / max(1, settings["full"]["guide"]))
     total = total + max(guide, 0.05) * ((p0 * q0 - dark).abs() / level).mean()
     total = total + guide * 0.5 * ((q0 - v - 0.02).abs() / level).mean()
