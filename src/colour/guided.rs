@@ -17,8 +17,10 @@ use crate::simd::{Level, per_level};
 
 /// Half the side of a fitted window, without the middle pixel.
 const RADIUS: usize = 2;
-/// ε: below this variance a window counts as flat (0.02²).
-const EPSILON: f32 = 4e-4;
+/// ε is this share of mean_ω(I)², so that in the dark, too, a contrast of a tenth is an edge ...
+const FLAT_CONTRAST: f32 = 0.01;
+/// ... and never less than this, a quarter of an 8-bit step squared.
+const FLAT_LEAST: f32 = 1e-6;
 /// Rows that one task takes.
 const STRIP: usize = 16;
 
@@ -149,7 +151,7 @@ fn fit_row_body(image: &Planes, r: &Planes, l: &Planes, c: usize, y: usize, a: &
                 window.iter_mut().zip(sums).for_each(|(w, s)| *w += s);
             }
             let [i, e, ii, ie] = window.map(|sum| sum * SHARE);
-            let slope = (ie - i * e) / ((ii - i * i).max(0.0) + EPSILON);
+            let slope = (ie - i * e) / ((ii - i * i).max(0.0) + FLAT_CONTRAST * i * i + FLAT_LEAST);
             a[x + k] = slope;
             b[x + k] = e - slope * i;
         }
