@@ -58,7 +58,9 @@ fn counted(mut f: impl FnMut()) -> usize {
 #[test]
 fn the_core_allocates_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
-    for format in PixelFormat::ALL {
+    let identity = PixelFormat::ALL.map(|format| (format, BackendChoice::Identity, 100));
+    let networks = [(PixelFormat::Nv12, BackendChoice::Cpu, 10)];
+    for (format, backend, frames) in identity.into_iter().chain(networks) {
         let spec = FrameSpec {
             format,
             width: 65,
@@ -66,7 +68,7 @@ fn the_core_allocates_nothing() {
             colorimetry: Colorimetry::default(),
         };
         let options = Options {
-            backend: BackendChoice::Identity,
+            backend,
             model: model(),
             ..Options::default()
         };
@@ -90,8 +92,8 @@ fn the_core_allocates_nothing() {
         };
         run();
         run();
-        let allocations = counted(|| (0..100).for_each(|_| run()));
-        assert_eq!(allocations, 0, "100 frames of {}", format.name());
+        let allocations = counted(|| (0..frames).for_each(|_| run()));
+        assert_eq!(allocations, 0, "{frames} frames of {} on {backend:?}", format.name());
     }
 }
 
