@@ -27,7 +27,7 @@ mod entry {
         "MIT/X11",
         "gst-plugin-uretinex",
         "gst-plugin-uretinex",
-        "https://github.com/uretinexenhance/uretinexenhance"
+        "Unknown package origin"
     );
 }
 

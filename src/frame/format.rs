@@ -113,12 +113,7 @@ const fn yuv(planes: usize, depth: u32, shift: u32, colour: &'static [Component]
 macro_rules! rgb {
     ($step:literal: $r:literal $g:literal $b:literal $(, $carried:literal)?) => {{
         const C: &[Component] = &[at(0, $r, $step, 0, 0), at(0, $g, $step, 0, 0), at(0, $b, $step, 0, 0)];
-        #[allow(unused_mut, unused_assignments)]
-        const A: Option<Component> = {
-            let mut carried = None;
-            $(carried = Some(at(0, $carried, $step, 0, 0));)?
-            carried
-        };
+        const A: Option<Component> = [$(Some(at(0, $carried, $step, 0, 0)),)? None][0];
         const L: Layout = packed(C, A);
         &L
     }};
