@@ -2,7 +2,7 @@
 import numpy as np
 
 from .graph import Graph
-from .lite import BOUND, DARKEST, FLOOR, LEVELS, UNSHUFFLE
+from .lite import BOUND, DARKEST, FLOOR, KEEP, KEPT, LEVELS, UNSHUFFLE
 
 
 def _parameters(conv):
@@ -55,14 +55,16 @@ def _largest(g, a, b):
 def _lite_decomposition(net, g):
     image = g.input("image", 3)
     red, green, blue = g.split(image, 1, 1, 1)
-    v = g.space_to_depth(_largest(g, _largest(g, red, green), blue), UNSHUFFLE)
+    largest = _largest(g, _largest(g, red, green), blue)
+    lamp = g.relu(g.sub(largest, g.constant(KEEP, largest)))
+    v = g.space_to_depth(largest, UNSHUFFLE)
     seen = g.relu(g.conv(v, np.full((16, 16, 1, 1), 1 / 16), -np.array(LEVELS)))
     weight, bias = _parameters(net.frame1)
     seen = g.relu(g.conv(g.mean(g.wide(seen)), weight * 10, bias))
     first, second = g.split(g.narrow(g.conv(seen, *_parameters(net.frame2))), 16, 16)
     x = g.relu(g.add(g.conv(v, *_parameters(net.conv1)), first))
     x = g.add(g.conv(x, *_parameters(net.conv2)), second)
-    q = g.sigmoid(g.depth_to_space(x, UNSHUFFLE))
+    q = g.sigmoid(g.add(g.depth_to_space(x, UNSHUFFLE), g.mul(lamp, g.constant(KEPT, lamp))))
     q = g.add(g.mul(q, g.constant(1 - FLOOR, q)), g.constant(FLOOR, q))
     p = g.narrow(g.div(g.wide(image), g.wide(q)))
     g.output(p, "p", 3)

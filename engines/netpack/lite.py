@@ -17,6 +17,7 @@ from .networks import Unfolding
 UNSHUFFLE = 4
 FLOOR = 0.02        # smallest Q of the decomposition
 DARKEST = 4e-3      # smallest L
+KEEP, KEPT = 0.6, 12.0    # how far the logit of Q rises with the largest channel V: KEPT · max(V - KEEP, 0)
 BOUND = 0.03        # L below which the gain grows no further: at most 14 at ratio 4
 
 
@@ -62,7 +63,9 @@ class LiteDecomposition(nn.Module):
         seen = look(image) if seen is None else seen
         first, second = self.frame2(F.relu(self.frame1(seen * 10))).split(16, 1)
         x = self.conv2(F.relu(self.conv1(unshuffle(largest)) + first)) + second
-        q = FLOOR + (1 - FLOOR) * torch.sigmoid(F.pixel_shuffle(x, UNSHUFFLE))
+        # A lamp is bright by itself: what the convolutions say of its neighbourhood need not follow its edge.
+        lamp = KEPT * F.relu(largest - KEEP)
+        q = FLOOR + (1 - FLOOR) * torch.sigmoid(F.pixel_shuffle(x, UNSHUFFLE) + lamp)
         return image / q, q
 
 

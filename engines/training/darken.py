@@ -2,6 +2,9 @@
 
 Images are float32 [h, w, 3] in 0..1, display-referred unless a name says `linear`.
 """
+from fractions import Fraction
+
+import av
 import cv2
 import numpy as np
 
@@ -61,6 +64,22 @@ def compress(image, rng):
     return np.ascontiguousarray(cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1])
 
 
+def compress_video(frames, rng):
+    """The last of a few 8-bit frames after H.264 at a camera's rate; sides are even."""
+    height, width = frames[0].shape[:2]
+    encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuv420p", Fraction(1, 25)
+    encoder.options = {"crf": str(rng.integers(20, 36)), "preset": "veryfast", "tune": "zerolatency"}
+    encoder.thread_count = decoder.thread_count = 1
+    packets = []
+    for index, frame in enumerate(frames):
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture.pts = index
+        packets += encoder.encode(picture)
+    decoded = [frame for packet in packets + encoder.encode(None) + [None] for frame in decoder.decode(packet)]
+    return decoded[-1].to_ndarray(format="rgb24")
+
+
 class Darkening:
     """One random camera and exposure; applied alike to a patch and to a thumbnail."""
 
@@ -93,9 +112,14 @@ class Darkening:
             light = add_lamps(dark, rng)
             dark = dark + light
             truth = np.clip(linear + light, 0, 1) ** (1 / self.gamma)
-        if rng.random() < 0.9:
-            dark = sensor_noise(dark, rng)
-        stored = np.rint(self.display(dark) * 255).astype(np.uint8)
-        if rng.random() < 0.5:
-            stored = compress(stored, rng)
+        noisy, codec = rng.random() < 0.9, rng.random()
+
+        def shot():
+            return np.rint(self.display(sensor_noise(dark, rng) if noisy else dark) * 255).astype(np.uint8)
+        if codec < 0.3:
+            # The frames before it are where the camera's slow pan came from.
+            dy, dx = rng.integers(-2, 3, 2)
+            stored = compress_video([np.roll(shot(), (dy * k, dx * k), (0, 1)) for k in (2, 1, 0)], rng)
+        else:
+            stored = compress(shot(), rng) if codec < 0.6 else shot()
         return stored.astype(np.float32) / 255, truth

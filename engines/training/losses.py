@@ -28,7 +28,7 @@ def picture(output, target, dark, weights, structure=True):
     lamps = 1 + weights["lamps"] * ((dark.amax(1, keepdim=True) - 0.6) / 0.2).clamp(0, 1)
     total = weights["l1"] * weight * ((output - target).abs() * lamps).mean((1, 2, 3))
     a, b = F.avg_pool2d(output, 16), F.avg_pool2d(target, 16)
-    total = total + weights["level"] * ((a - b).abs() / (b + 0.015)).mean((1, 2, 3))
+    total = total + weights["level"] * ((a - b).abs() / (b + 0.01)).mean((1, 2, 3))
     if structure:
         total = total + weights["ssim"] * (1 - ssim(output.clamp(0, 1), target))
     a, b = colour_differences(output), colour_differences(target)

@@ -29,7 +29,7 @@ DESIGNS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     arguments = parser.parse_args()
     print("| design | MAC per pixel | parameters | best PSNR | best SSIM | PSNR at 4 | seconds |\n|---|---|---|---|---|---|---|")
@@ -40,7 +40,7 @@ def main():
             changes = [f"lite.network.{key}={value}" for key, value in design.items()]
             changes += ["lite.patch=96", "lite.warmup=50", "lite.checkpoint_every=100000", "lite.validate_every=100000"]
             command = [sys.executable, str(HERE / "train.py"), "lite", "--runs", str(arguments.runs), "--name", run,
-                       "--steps", str(arguments.steps)] + [x for change in changes for x in ("--set", change)]
+                       "--steps", str(arguments.steps), "--threads", "1"] + [x for change in changes for x in ("--set", change)]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         figures = json.loads(log.read_text().splitlines()[-1])
         model = Lite(**design)

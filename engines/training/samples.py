@@ -10,7 +10,7 @@ import pickle
 import cv2
 import numpy as np
 
-from darken import HIGHEST_GAIN, Darkening, compress, near_black, sensor_noise
+from darken import HIGHEST_GAIN, Darkening, compress, compress_video, near_black, sensor_noise
 
 from netpack.lite import LEVELS, UNSHUFFLE
 
@@ -172,6 +172,9 @@ class Samples:
         dark, truth = camera.pair(clean, self.rng)
         if grey:
             dark, truth = (np.repeat(x[..., 1:2], 3, 2) for x in (dark, truth))
+            if self.rng.random() < 0.4:
+                # An encoder whose chroma is a code off: the whole frame is tinted alike.
+                dark = np.clip(dark + self.rng.integers(-2, 3, 3).astype(np.float32) / 255, 0, 1)
         ratio, seen = self._ratio(fit), look(dark_small if self.rng.random() < 0.85 else dark)
         return dark, ratio, target_at(dark, truth, fit, ratio), seen
 
@@ -189,7 +192,10 @@ class Samples:
         if self.rng.random() < 0.3:
             dark = np.zeros((patch, patch, 3), np.float32)
             return dark, ratio, dark, look(dark)
-        dark = near_black(patch, self.rng).astype(np.float32) / 255
+        dark = near_black(patch, self.rng)
+        if self.rng.random() < 0.4:
+            dark = compress_video([near_black(patch, self.rng), dark], self.rng)
+        dark = dark.astype(np.float32) / 255
         grey = cv2.blur(dark.mean(2), (17, 17))[..., None] * np.ones(3, np.float32)
         return dark, ratio, 0.5 * grey * HIGHEST_GAIN ** ((1 - 1 / ratio) / 0.75), look(dark)
 

@@ -176,7 +176,7 @@ def main():
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(options["seed"])
     make, loss_of = PACKS[arguments.pack]
-    model = make(settings).to(device)
+    model = make(settings).to(device, memory_format=torch.channels_last)
     average = make(settings).to(device)
     average.load_state_dict(model.state_dict())
     optimizer = torch.optim.Adam(model.parameters(), lr=options["rate"], betas=(0.9, 0.99))
