@@ -24,6 +24,7 @@
 mod backend;
 mod colour;
 mod cpu;
+mod cuda;
 mod disjoint;
 mod enhancer;
 mod error;
