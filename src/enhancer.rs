@@ -7,7 +7,8 @@ use crate::frame::{Colorimetry, Frame, FrameMut, FrameSpec, MIN_SIDE, PixelForma
 use crate::identity::IdentityBackend;
 use crate::pack::{Manifest, Pack, Precision};
 use crate::probe::probe;
-use crate::unfold::{Parameters, Report, unfold};
+use crate::stage::{Parameters, Report};
+use crate::unfold::unfold;
 
 /// The least and the greatest `ratio`.
 pub const RATIO_RANGE: std::ops::RangeInclusive<f32> = 1.0..=20.0;

@@ -36,18 +36,19 @@ mod pack;
 mod pool;
 mod probe;
 mod simd;
+mod stage;
 mod stats;
 mod unfold;
 
-pub use backend::{Backend, Geometry, Quantity};
+pub use backend::{Backend, Geometry, Quantity, Replay};
 pub use enhancer::{BackendChoice, Enhancer, Options, RATIO_RANGE};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::{
-    ChromaSite, Colorimetry, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE, Matrix, PixelFormat, Plane,
-    PlaneMut, Range,
+    ChromaSite, Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE,
+    Matrix, PixelFormat, Plane, PlaneMut, Range, RawStream,
 };
 pub use pack::{Manifest, Pack, Precision, Schedule, Subnetwork};
 pub use probe::{Driver, Gpu, Probe, SharedLibrary, TensorRt, probe, search_path};
 pub use simd::Level;
+pub use stage::{Parameters, Report, Stage};
 pub use stats::{Percentiles, Statistics, WINDOW};
-pub use unfold::{Parameters, Report, Stage};

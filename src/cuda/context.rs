@@ -12,7 +12,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUresult};
 
 use super::device::{Device, EventHandle, GraphHandle, StreamHandle, Touches};
-use super::launch::{Launch, MODULES};
+use super::launch::{Launch, Module};
 use crate::driver::{Driver, driver};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -110,17 +110,17 @@ impl Cuda {
 
     /// Loads the shipped PTX, which the driver compiles for this GPU and keeps in its own cache.
     fn load(&mut self) -> Result<()> {
-        for (file, ptx, kernels) in MODULES {
-            let image = CString::new(*ptx).map_err(|_| unusable(&self.name, file, "it holds a zero byte".into()))?;
+        for module in Module::ALL {
+            let refused = |what| unusable(&self.name, module, what);
+            let image = CString::new(module.ptx()).map_err(|_| refused("it holds a zero byte".into()))?;
             // SAFETY: the image is PTX that ends in a zero byte; unloaded in `drop`.
-            let module = unsafe { result::module::load_data(image.as_ptr().cast()) }
-                .map_err(|e| unusable(&self.name, file, describe(e)))?;
-            self.modules.push(module);
-            for &kernel in *kernels {
+            let loaded = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| refused(describe(e)))?;
+            self.modules.push(loaded);
+            for &kernel in module.kernels() {
                 let name = CString::new(kernel).unwrap_or_default();
                 // SAFETY: the module has just been loaded and lives as long as this does.
-                let function = unsafe { result::module::get_function(module, name) }
-                    .map_err(|e| unusable(&self.name, file, format!("{kernel}: {}", describe(e))))?;
+                let function = unsafe { result::module::get_function(loaded, name) }
+                    .map_err(|e| unusable(&self.name, module, format!("{kernel}: {}", describe(e))))?;
                 self.functions.insert(kernel, function);
             }
         }
@@ -226,10 +226,10 @@ fn failed(call: &str, e: DriverError) -> Error {
     )
 }
 
-fn unusable(name: &str, file: &str, what: String) -> Error {
+fn unusable(name: &str, module: Module, what: String) -> Error {
     Error::new(
         ErrorKind::BackendUnavailable,
-        format!("the driver does not take {file} on {name}: {what}; install driver 525 or later, or use backend=cpu"),
+        format!("the driver does not take the {module:?} kernels on {name}: {what}; install driver 525 or later, or use backend=cpu"),
     )
 }
 
@@ -288,13 +288,13 @@ impl Device for Cuda {
 
     fn create_event(&self, timed: bool) -> Result<EventHandle> {
         // The host sleeps while it waits, it does not spin: several streams share the processor.
-        let flags = match timed {
-            true => sys::CUevent_flags::CU_EVENT_DEFAULT,
-            false => sys::CUevent_flags::CU_EVENT_DISABLE_TIMING,
-        };
-        result::event::create(flags)
-            .map(|event| EventHandle(event as usize))
-            .map_err(|e| failed("cuEventCreate", e))
+        let mut flags = sys::CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32;
+        if !timed {
+            flags |= sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+        }
+        let mut event = std::ptr::null_mut();
+        call!("cuEventCreate", sys::cuEventCreate(&mut event, flags).result())?;
+        Ok(EventHandle(event as usize))
     }
 
     fn destroy_event(&self, event: EventHandle) {

@@ -1,6 +1,7 @@
 //! What the backend asks of a GPU, in the driver's terms and no more: streams, events, memory, launches, capture.
 //!
 //! The driver itself stands behind it, or in tests a recorder that keeps the order of operations and checks it.
+#![allow(unsafe_code)]
 
 use std::sync::Arc;
 
@@ -26,6 +27,10 @@ pub(crate) struct GraphHandle(pub usize);
 pub(crate) struct Touches<'a> {
     pub reads: &'a [u64],
     pub writes: &'a [u64],
+    /// The block of settings that says which frame is read; 0: none is.
+    pub input_of: u64,
+    /// The block of settings that says which frame is written; 0: none is.
+    pub output_of: u64,
 }
 
 /// One GPU with one context.

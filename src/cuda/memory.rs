@@ -32,19 +32,31 @@ impl Buffer {
         self.address
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Copies all of it to `to`, which is no shorter, after what was issued on `stream` before.
     pub fn download(&self, stream: &Stream, to: &mut Pinned) -> Result<()> {
         assert!(self.bytes <= to.bytes, "{} into {} bytes", self.bytes, to.bytes);
         // SAFETY: the lengths have been compared; both owners outlive the copy, because they wait for it before they
         // free (`Buffer` frees in stream order, `Pinned` is dropped after its slot's last event has been waited for).
-        unsafe { self.stream.device().download(stream.handle(), to.start, self.address, self.bytes) }
+        unsafe {
+            self.stream
+                .device()
+                .download(stream.handle(), to.start, self.address, self.bytes)
+        }
     }
 
     /// Copies all of `from`, which is no longer, after what was issued on `stream` before.
     pub fn upload(&self, stream: &Stream, from: &Pinned) -> Result<()> {
         assert!(from.bytes <= self.bytes, "{} into {} bytes", from.bytes, self.bytes);
         // SAFETY: as in `download`; whoever writes `from` next waits for an event after this copy first.
-        unsafe { self.stream.device().upload(stream.handle(), self.address, from.start, from.bytes) }
+        unsafe {
+            self.stream
+                .device()
+                .upload(stream.handle(), self.address, from.start, from.bytes)
+        }
     }
 }
 
