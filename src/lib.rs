@@ -25,6 +25,7 @@ mod backend;
 mod colour;
 mod cpu;
 mod disjoint;
+mod driver;
 mod enhancer;
 mod error;
 mod frame;
@@ -34,11 +35,15 @@ mod identity;
 mod pack;
 mod pool;
 mod probe;
+mod shared;
 mod simd;
 mod stats;
+#[allow(dead_code, unused_imports)] // Contexts and what they need are for the backend.
+mod tensorrt;
 mod unfold;
 
 pub use backend::{Backend, Geometry, Quantity};
+pub use driver::{Driver, Gpu};
 pub use enhancer::{BackendChoice, Enhancer, Options, RATIO_RANGE};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::{
@@ -46,7 +51,12 @@ pub use frame::{
     PlaneMut, Range,
 };
 pub use pack::{Manifest, Pack, Precision, Schedule, Subnetwork};
-pub use probe::{Driver, Gpu, Probe, SharedLibrary, TensorRt, probe, search_path};
+pub use probe::{Probe, probe};
+pub use shared::{SharedLibrary, search_path};
 pub use simd::Level;
 pub use stats::{Percentiles, Statistics, WINDOW};
+pub use tensorrt::{
+    CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache, EngineOptions, FOLDER_VARIABLE, Observer, ParseError,
+    Progress, Step, TensorRt, Version, build_engines,
+};
 pub use unfold::{Parameters, Report, Stage};
