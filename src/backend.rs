@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::cuda::EngineJob;
 use crate::error::Result;
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, RawStream};
+use crate::pack::Precision;
 use crate::stage::{Parameters, Report, Stage};
 
 /// The sizes that a backend prepares for.
@@ -71,6 +73,11 @@ pub trait Backend: Send {
     /// The name that users see, such as `cpu`.
     fn name(&self) -> &'static str;
 
+    /// The number format of the networks' arithmetic, once it is prepared.
+    fn precision(&self) -> Precision {
+        Precision::Fp32
+    }
+
     /// Allocates for frames of `geometry`, whose size has been checked.
     ///
     /// # Errors
@@ -122,6 +129,9 @@ pub trait Backend: Send {
 pub trait Replay {
     /// The most frames that can be under way at once.
     fn depth(&self) -> usize;
+
+    /// Engines that `prepare` would wait for, to be had beforehand on another thread; `None` if it has them.
+    fn engine_job(&self, geometry: &Geometry) -> Option<EngineJob>;
 
     /// Frames that were submitted and not collected.
     fn pending(&self) -> usize;

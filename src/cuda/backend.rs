@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::device::{Device, Entered, StreamHandle, Touches};
+use super::engines::EngineJob;
 use super::graph::{Event, Graph, Stream};
 use super::launch::{Launch, Settings, Storage, Surface};
 use super::memory::{Buffer, Pinned};
@@ -24,7 +25,7 @@ use crate::colour::luma_mean;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, RawStream};
 use crate::identity::unprepared;
-use crate::pack::Subnetwork;
+use crate::pack::{Precision, Subnetwork};
 use crate::stage::{Parameters, Report, Stage};
 
 /// Frames that can be under way at once.
@@ -467,6 +468,13 @@ impl Backend for TensorRtBackend {
         "tensorrt"
     }
 
+    fn precision(&self) -> Precision {
+        match self.state.as_ref().map(|s| s.storage) {
+            Some(Storage::F16) => Precision::Fp16,
+            _ => Precision::Fp32,
+        }
+    }
+
     fn prepare(&mut self, geometry: &Geometry) -> Result<()> {
         let _entered = Entered::new(&self.device)?;
         // The old size's memory goes back before the new one's is taken.
@@ -597,6 +605,10 @@ impl Backend for TensorRtBackend {
 impl Replay for TensorRtBackend {
     fn depth(&self) -> usize {
         DEPTH
+    }
+
+    fn engine_job(&self, geometry: &Geometry) -> Option<EngineJob> {
+        self.source.job(geometry.padded)
     }
 
     fn pending(&self) -> usize {

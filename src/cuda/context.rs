@@ -114,7 +114,8 @@ impl Cuda {
             let refused = |what| unusable(&self.name, module, what);
             let image = CString::new(module.ptx()).map_err(|_| refused("it holds a zero byte".into()))?;
             // SAFETY: the image is PTX that ends in a zero byte; unloaded in `drop`.
-            let loaded = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| refused(describe(e)))?;
+            let loaded =
+                unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| refused(describe(e)))?;
             self.modules.push(loaded);
             for &kernel in module.kernels() {
                 let name = CString::new(kernel).unwrap_or_default();
@@ -229,7 +230,9 @@ fn failed(call: &str, e: DriverError) -> Error {
 fn unusable(name: &str, module: Module, what: String) -> Error {
     Error::new(
         ErrorKind::BackendUnavailable,
-        format!("the driver does not take the {module:?} kernels on {name}: {what}; install driver 525 or later, or use backend=cpu"),
+        format!(
+            "the driver does not take the {module:?} kernels on {name}: {what}; install driver 525 or later, or use backend=cpu"
+        ),
     )
 }
 

@@ -5,8 +5,11 @@
 
 mod backend;
 mod compose;
+mod context;
 mod device;
+mod engines;
 mod format;
+mod gate;
 mod graph;
 mod ingest;
 mod launch;
@@ -16,11 +19,18 @@ mod networks;
 mod order;
 #[cfg(test)]
 mod recording;
+mod reference;
 mod slot;
 mod update;
 mod values;
 
+pub(crate) use backend::TensorRtBackend;
 pub(crate) use compose::Compose;
+pub use context::RawContext;
+pub use engines::EngineJob;
+pub(crate) use engines::EngineSource;
 pub(crate) use ingest::Ingest;
 pub(crate) use launch::{Arguments, Launch, Module, Settings, Storage, Surface};
+#[cfg(test)]
+pub(crate) use order::on_recorder;
 pub(crate) use update::Update;

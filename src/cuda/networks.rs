@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::device::StreamHandle;
+use super::engines::EngineJob;
 use super::launch::Storage;
 use crate::error::Result;
 use crate::pack::Subnetwork;
@@ -43,6 +44,11 @@ pub(crate) trait Source: Send {
     /// Networks for planes of `padded` pixels. The device's context is the thread's current one, here and where they
     /// are dropped.
     fn load(&mut self, padded: (usize, usize)) -> Result<Loaded>;
+
+    /// What has to be done first, and takes long, if anything does.
+    fn job(&self, _padded: (usize, usize)) -> Option<EngineJob> {
+        None
+    }
 }
 
 /// The index of a subnetwork's context.

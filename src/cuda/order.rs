@@ -79,6 +79,12 @@ impl Source for Networks {
     }
 }
 
+/// A backend on a recorder with that much memory.
+pub(crate) fn on_recorder(memory: usize) -> TensorRtBackend {
+    let device = Arc::new(Recording::with_memory(memory));
+    TensorRtBackend::new(device, Box::new(Networks(Storage::F16))).unwrap()
+}
+
 fn spec(format: PixelFormat, (width, height): (usize, usize)) -> FrameSpec {
     FrameSpec {
         format,
