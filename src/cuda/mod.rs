@@ -5,8 +5,12 @@
 
 mod compose;
 mod format;
+#[cfg(test)]
+mod host;
 mod ingest;
 mod launch;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub(crate) use compose::Compose;
