@@ -16,6 +16,8 @@ use crate::pool::Pool;
 use crate::simd::Level;
 use engine::Workspace;
 use networks::Networks;
+#[cfg(test)]
+pub(crate) use update::update;
 
 /// URetinex-Net on the processor. Weights are shared by all backends of one pack.
 pub(crate) struct CpuBackend {

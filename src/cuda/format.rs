@@ -144,7 +144,9 @@ impl Four {
             (ColourModel::Rgb, 1, false) if first.step == 4 => (Four::Packed, 16),
             _ => return None,
         };
-        let whole = geometry.spec.width % 4 == 0 && geometry.padded.0 % 4 == 0 && !geometry.is_reduced();
-        (whole && alignment >= needed).then_some(kind)
+        let whole = [geometry.spec.width, geometry.padded.0]
+            .iter()
+            .all(|w| w.is_multiple_of(4));
+        (whole && !geometry.is_reduced() && alignment >= needed).then_some(kind)
     }
 }
