@@ -10,9 +10,13 @@ mod engines;
 mod file;
 mod library;
 mod logger;
+#[cfg(test)]
+mod mock;
 mod objects;
 mod progress;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod version;
 
 pub(crate) use build::Span;
