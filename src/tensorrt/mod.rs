@@ -14,6 +14,8 @@ mod logger;
 mod mock;
 mod objects;
 mod progress;
+#[cfg(test)]
+mod real;
 mod tables;
 #[cfg(test)]
 mod tests;

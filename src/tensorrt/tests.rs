@@ -275,6 +275,19 @@ fn a_file_that_the_parser_refuses_is_a_typed_error() {
 #[test]
 fn a_network_that_is_another_one_is_refused() {
     let library = library(3);
+    break_with(Fault::TakesRubbish);
+    let e = build(
+        library,
+        b"\0rubbish",
+        Subnetwork::Illumination,
+        Precision::Fp16,
+        SPAN,
+        &mut Vec::new(),
+    )
+    .unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::ModelInvalid);
+    assert!(e.to_string().contains("takes [] and gives []"), "{e}");
+    break_with(Fault::None);
     let bytes = onnx(Subnetwork::Restoration);
     let e = build(
         library,
