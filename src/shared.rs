@@ -98,7 +98,8 @@ pub(crate) fn load(place: &Path) -> Result<&'static Library, String> {
     // at run time from any thread; they are never closed, so nothing runs at an unexpected time later.
     match unsafe { Library::new(place) } {
         Ok(library) => Ok(Box::leak(Box::new(library))),
-        Err(e) => Err(e.to_string()),
+        // What the dynamic loader said is the source of the error.
+        Err(e) => Err(std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)),
     }
 }
 

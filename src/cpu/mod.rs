@@ -15,6 +15,8 @@ use crate::pack::{Pack, Precision, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
 use engine::Workspace;
+#[cfg(test)]
+pub(crate) use engine::operators;
 use networks::Networks;
 #[cfg(test)]
 pub(crate) use update::update;

@@ -10,9 +10,15 @@ mod engines;
 mod file;
 mod library;
 mod logger;
+#[cfg(test)]
+mod mock;
 mod objects;
 mod progress;
+#[cfg(test)]
+mod real;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod version;
 
 pub(crate) use build::Span;
