@@ -264,10 +264,6 @@ macro_rules! call {
 }
 
 impl Device for Cuda {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
     fn enter(&self) -> Result<()> {
         call!("cuCtxPushCurrent", sys::cuCtxPushCurrent_v2(self.context).result())
     }
@@ -432,9 +428,5 @@ impl Device for Cuda {
     fn destroy_graph(&self, graph: GraphHandle) {
         // SAFETY: instantiated by `end_capture` and destroyed once, by its owner.
         let _ = unsafe { result::graph::exec_destroy(graph.raw()) };
-    }
-
-    fn memory(&self) -> Result<(usize, usize)> {
-        result::mem_get_info().map_err(|e| failed("cuMemGetInfo", e))
     }
 }

@@ -38,9 +38,6 @@ pub(crate) struct Touches<'a> {
 /// Handles and addresses belong to the device that gave them. Every call but `enter` and `leave` is made between
 /// those two. Nothing waits for the GPU but `synchronize`.
 pub(crate) trait Device: Send + Sync {
-    /// The GPU's name.
-    fn name(&self) -> &str;
-
     /// Makes the context the thread's current one, over whatever was current.
     fn enter(&self) -> Result<()>;
     /// Gives the thread the context back that it had before.
@@ -95,9 +92,6 @@ pub(crate) trait Device: Send + Sync {
     fn end_capture(&self, stream: StreamHandle) -> Result<GraphHandle>;
     fn launch_graph(&self, graph: GraphHandle, stream: StreamHandle) -> Result<()>;
     fn destroy_graph(&self, graph: GraphHandle);
-
-    /// Free and total device memory in bytes.
-    fn memory(&self) -> Result<(usize, usize)>;
 }
 
 /// The time for which a device's context is the thread's current one.

@@ -24,6 +24,8 @@ mod slot;
 mod tests;
 mod update;
 mod values;
+#[cfg(test)]
+mod whole;
 
 pub(crate) use backend::TensorRtBackend;
 pub(crate) use compose::Compose;

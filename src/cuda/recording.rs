@@ -262,10 +262,6 @@ impl Recording {
 }
 
 impl Device for Recording {
-    fn name(&self) -> &str {
-        "recorder"
-    }
-
     fn enter(&self) -> Result<()> {
         Ok(())
     }
@@ -484,10 +480,6 @@ impl Device for Recording {
 
     fn destroy_graph(&self, graph: GraphHandle) {
         self.lock().graphs.remove(&graph.0);
-    }
-
-    fn memory(&self) -> Result<(usize, usize)> {
-        Ok((self.lock().left.unwrap_or(0), 0))
     }
 }
 
