@@ -5,8 +5,11 @@
 mod bench;
 mod doctor;
 mod enhance;
+mod night;
 mod options;
 mod picture;
+mod ready;
+mod selftest;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ enum Command {
     Image(enhance::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
+    #[command(hide = true)]
+    Selftest(selftest::Args),
 }
 
 /// Messages of the library, on standard error.
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
         Command::Image(args) => enhance::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Selftest(args) => selftest::run(args),
     };
     outcome.unwrap_or_else(|message| {
         eprintln!("error: {message}");

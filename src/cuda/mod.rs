@@ -6,6 +6,7 @@ mod context;
 mod device;
 mod engines;
 mod format;
+mod frame;
 mod gate;
 mod graph;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub(crate) use compose::Compose;
 pub use context::RawContext;
 pub use engines::EngineJob;
 pub(crate) use engines::EngineSource;
+pub use frame::{DeviceFrameBuffer, GpuFigures};
 pub(crate) use ingest::Ingest;
 pub(crate) use launch::Storage;
 #[cfg(test)]
