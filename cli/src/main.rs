@@ -4,6 +4,7 @@
 
 mod bench;
 mod doctor;
+mod engines;
 mod enhance;
 mod options;
 mod picture;
@@ -28,6 +29,7 @@ struct Cli {
 enum Command {
     Image(enhance::Args),
     Bench(bench::Args),
+    Engines(engines::Args),
     Doctor(doctor::Args),
 }
 
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Image(args) => enhance::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Engines(args) => engines::run(args),
         Command::Doctor(args) => doctor::run(args),
     };
     outcome.unwrap_or_else(|message| {

@@ -33,9 +33,18 @@ enum BackendArg {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum PrecisionArg {
+pub enum PrecisionArg {
     Fp32,
     Fp16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Fp32 => Precision::Fp32,
+            PrecisionArg::Fp16 => Precision::Fp16,
+        }
+    }
 }
 
 impl NetworkArgs {
@@ -49,10 +58,7 @@ impl NetworkArgs {
                 BackendArg::Tensorrt => BackendChoice::TensorRt,
                 BackendArg::Identity => BackendChoice::Identity,
             },
-            precision: match self.precision {
-                PrecisionArg::Fp32 => Precision::Fp32,
-                PrecisionArg::Fp16 => Precision::Fp16,
-            },
+            precision: self.precision.into(),
             threads: self.threads,
             max_pixels: self.max_pixels,
             ..Options::default()
