@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::backend::{Backend, Geometry, Quantity, Replay};
 use crate::cpu::CpuBackend;
-use crate::cuda::{DeviceFrameBuffer, EngineJob, EngineSource, GpuFigures, RawContext, TensorRtBackend};
+use crate::cuda::{DeviceFrameBuffer, EngineJob, EngineSource, GpuFigures, RawContext, Surface, TensorRtBackend};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{
     Colorimetry, DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, OwnedFrame, PixelFormat, Plane, PlaneMut, RawStream,
@@ -370,7 +370,8 @@ impl Enhancer {
             ));
         }
         self.refuse_pending()?;
-        self.prepare_for(input.spec(), input.alignment().min(output.alignment()))?;
+        let [from, to] = [input, output].map(|frame| Surface::from(frame).alignment());
+        self.prepare_for(input.spec(), from.min(to))?;
         self.on_device()?.process_device(input, output, after, parameters)
     }
 

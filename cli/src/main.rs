@@ -4,6 +4,7 @@
 
 mod bench;
 mod doctor;
+mod engines;
 mod enhance;
 mod night;
 mod options;
@@ -31,6 +32,7 @@ struct Cli {
 enum Command {
     Image(enhance::Args),
     Bench(bench::Args),
+    Engines(engines::Args),
     Doctor(doctor::Args),
     #[command(hide = true)]
     Selftest(selftest::Args),
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Image(args) => enhance::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Engines(args) => engines::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selftest(args) => selftest::run(args),
     };

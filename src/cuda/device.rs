@@ -23,6 +23,7 @@ pub(crate) struct GraphHandle(pub usize);
 /// Device memory that an operation reads and writes, by the addresses of its allocations.
 ///
 /// The driver needs none of it; a recorder checks with it that every read comes after its write.
+#[cfg_attr(not(test), expect(dead_code, reason = "the recorder is for tests"))]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Touches<'a> {
     pub reads: &'a [u64],
