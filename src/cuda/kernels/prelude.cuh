@@ -7,7 +7,9 @@
 #define DEVICE static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define UNROLL_NOT _Pragma("unroll 1")
-#define KERNEL(name, Arguments) extern "C" __global__ void __launch_bounds__(256) name(const Arguments arguments)
+// A kernel for blocks of 256 threads, with registers for at least `blocks` of them on a multiprocessor.
+#define KERNEL(name, Arguments, blocks)                                                                               \
+    extern "C" __global__ void __launch_bounds__(256, blocks) name(const Arguments arguments)
 #else
 #include "host/host.h"
 #define DEVICE static inline
