@@ -154,6 +154,8 @@ def check(cache, table):
         assemble(nvrtc, ["sm_70", "sm_90"])
     except OSError as error:
         print(f"SKIPPED: the shipped PTX was not rebuilt: {error}")
+    except RuntimeError as error:
+        failures.append(str(error))
     try:
         assemble(Nvrtc(fetch(RECENT, cache)), GENERATIONS)
     except OSError as error:
