@@ -221,7 +221,7 @@ fn tensorrt() -> Vec<Finding> {
     }
     let version = trt
         .version
-        .map_or("of unknown version".into(), |(a, b, c)| format!("{a}.{b}.{c}"));
+        .map_or("of unknown version".into(), |version| version.to_string());
     let parser = match trt.parser.found {
         Some(_) => Here(format!("ONNX parser: {}", trt.parser)),
         None => Absent(

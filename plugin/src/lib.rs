@@ -8,7 +8,7 @@ use gst::glib;
 mod logging;
 mod uretinexenhance;
 
-pub use uretinexenhance::{Backend, Precision, URetinexEnhance};
+pub use uretinexenhance::{Backend, OnEngineBuild, Precision, URetinexEnhance};
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     logging::install();

@@ -15,6 +15,11 @@ use crate::pack::{Pack, Precision, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
 use engine::Workspace;
+#[cfg(test)]
+pub(crate) use engine::operators;
+#[cfg(test)]
+pub(crate) use networks::Networks;
+#[cfg(not(test))]
 use networks::Networks;
 #[cfg(test)]
 pub(crate) use update::update;

@@ -16,19 +16,23 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{GenerateOutputSuccess, InputBuffer, PrepareOutputBufferSuccess};
 use gst_base::subclass::prelude::*;
 use gst_video::{VideoBufferPool, VideoInfo, VideoMeta};
-use uretinex::{Enhancer, Error, ErrorKind, Parameters, RATIO_RANGE, Report};
+use uretinex::{BackendChoice, Enhancer, Error, ErrorKind, FrameSpec, Options, Parameters, RATIO_RANGE, Report};
 
 use super::buffers::Layout;
+use super::building::{self, Building};
 use super::caps::{self, Stream};
 use super::counters::{Counters, InUse};
 use super::latency::{self, Latency};
 use super::settings::{self, Live, Settings};
-use super::{CAT, errors, qos};
+use super::{CAT, OnEngineBuild, errors, qos};
 
 /// What works on frames.
 struct Worker {
     enhancer: Enhancer,
     stream: Option<Stream>,
+    /// Engines on their way, and who works meanwhile; frames go through untouched if nobody does.
+    building: Option<Building>,
+    stand_in: Option<Enhancer>,
     /// Kinds of warnings that are on the bus already.
     warned: Vec<ErrorKind>,
     warned_of_curve: bool,
@@ -53,6 +57,8 @@ enum Failure {
     Flow(gst::FlowError),
     /// This frame is passed on as it is.
     Frame(Error),
+    /// So is this one, because the engines are not ready yet.
+    Building,
 }
 
 impl From<Error> for Failure {
@@ -67,7 +73,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs `f`; a panic becomes an error.
-fn without_panic<T>(f: impl FnOnce() -> uretinex::Result<T>) -> uretinex::Result<T> {
+pub(super) fn without_panic<T>(f: impl FnOnce() -> uretinex::Result<T>) -> uretinex::Result<T> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -132,14 +138,14 @@ impl URetinexEnhance {
     fn enhance(&self, input: &gst::Buffer, parameters: Parameters) -> Result<gst::Buffer, Failure> {
         let started = Instant::now();
         let mut worker = lock(&self.worker);
-        let Some(Worker {
-            enhancer,
-            stream: Some(stream),
-            ..
-        }) = worker.as_mut()
-        else {
+        let Some(worker_in_use) = worker.as_mut() else {
             return Err(Failure::Flow(gst::FlowError::NotNegotiated));
         };
+        let at_work = self.at_work(worker_in_use)?;
+        let Some((enhancer, stream)) = at_work else {
+            return Err(Failure::Building);
+        };
+        let backend = enhancer.backend_name();
         let unreadable =
             |e: glib::BoolError| Error::new(ErrorKind::InvalidFrame, format!("no access to the buffer: {e}"));
         let map = input.map_readable().map_err(unreadable)?;
@@ -158,6 +164,7 @@ impl URetinexEnhance {
         let report = without_panic(|| enhancer.process(&frame, &mut frame_out, parameters))?;
         drop(map_out);
         drop(worker);
+        self.note_backend(backend);
         self.account(
             Report {
                 total: started.elapsed(),
@@ -166,6 +173,79 @@ impl URetinexEnhance {
             parameters.ratio,
         );
         Ok(output)
+    }
+
+    /// Who works on the next frame; nobody while engines are built and frames go through untouched.
+    fn at_work<'a>(&self, worker: &'a mut Worker) -> Result<Option<(&'a mut Enhancer, &'a Stream)>, Failure> {
+        let Some(stream) = &worker.stream else {
+            return Err(Failure::Flow(gst::FlowError::NotNegotiated));
+        };
+        match worker.building.as_ref().map(Building::outcome) {
+            None => {}
+            Some(None) => return Ok(worker.stand_in.as_mut().map(|enhancer| (enhancer, stream))),
+            Some(Some(outcome)) => {
+                worker.building = None;
+                worker.stand_in = None;
+                let enhancer = &mut worker.enhancer;
+                let ready = without_panic(|| {
+                    outcome.or_else(|e| enhancer.fall_back(e))?;
+                    enhancer.prepare(&stream.spec)
+                });
+                if let Err(error) = ready {
+                    gst::error!(CAT, imp = self, "{error}");
+                    self.post_error_message(errors::message(&error));
+                    return Err(Failure::Flow(gst::FlowError::Error));
+                }
+            }
+        }
+        Ok(Some((&mut worker.enhancer, stream)))
+    }
+
+    /// Prepares for frames of `spec`. Engines that are not there yet are waited for, or built beside the stream.
+    fn make_ready(&self, worker: &mut Worker, spec: &FrameSpec) -> uretinex::Result<()> {
+        worker.building = None;
+        worker.stand_in = None;
+        let enhancer = &mut worker.enhancer;
+        let Some(job) = without_panic(|| enhancer.engine_job(spec))? else {
+            return without_panic(|| enhancer.prepare(spec));
+        };
+        let (choice, options) = {
+            let settings = lock(&self.settings);
+            (settings.on_engine_build, settings.options())
+        };
+        match choice {
+            OnEngineBuild::Wait => {
+                building::run(job, &self.obj(), &AtomicBool::new(false)).or_else(|e| enhancer.fall_back(e))?;
+                return without_panic(|| enhancer.prepare(spec));
+            }
+            OnEngineBuild::Passthrough => {}
+            OnEngineBuild::Cpu => {
+                let options = Options {
+                    backend: BackendChoice::Cpu,
+                    precision: None,
+                    ..options
+                };
+                worker.stand_in = Some(without_panic(|| {
+                    let mut stand_in = Enhancer::new(&options)?;
+                    stand_in.prepare(spec)?;
+                    Ok(stand_in)
+                })?);
+            }
+        }
+        worker.building = Some(Building::start(job, &self.obj())?);
+        Ok(())
+    }
+
+    /// Shows who does the work, where that has changed.
+    fn note_backend(&self, backend: &'static str) {
+        let mut counters = lock(&self.counters);
+        let Some(in_use) = counters.in_use.as_mut().filter(|u| u.backend != backend) else {
+            return;
+        };
+        in_use.backend = backend;
+        drop(counters);
+        gst::info!(CAT, imp = self, "frames are worked on by {backend}");
+        self.obj().notify("backend-in-use");
     }
 
     /// Adds an enhanced frame to the statistics, and to the latency.
@@ -307,6 +387,8 @@ impl BaseTransformImpl for URetinexEnhance {
         *lock(&self.worker) = Some(Worker {
             enhancer,
             stream: None,
+            building: None,
+            stand_in: None,
             warned: Vec::new(),
             warned_of_curve: false,
         });
@@ -345,7 +427,7 @@ impl BaseTransformImpl for URetinexEnhance {
         let prepared = Stream::new(incaps).and_then(|stream| {
             let mut worker = lock(&self.worker);
             if let Some(worker) = worker.as_mut() {
-                without_panic(|| worker.enhancer.prepare(&stream.spec))?;
+                self.make_ready(worker, &stream.spec)?;
                 worker.stream = Some(stream.clone());
             }
             Ok(stream)
@@ -453,6 +535,10 @@ impl BaseTransformImpl for URetinexEnhance {
         match self.enhance(&input, live.parameters) {
             Ok(output) => Ok(GenerateOutputSuccess::Buffer(output)),
             Err(Failure::Flow(error)) => Err(error),
+            Err(Failure::Building) => {
+                lock(&self.counters).passed += 1;
+                Ok(GenerateOutputSuccess::Buffer(input))
+            }
             Err(Failure::Frame(error)) => {
                 self.frame_failed(&error);
                 Ok(GenerateOutputSuccess::Buffer(input))
