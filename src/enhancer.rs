@@ -17,10 +17,6 @@ use crate::unfold::{record, unfold};
 /// The least and the greatest `ratio`.
 pub const RATIO_RANGE: std::ops::RangeInclusive<f32> = 1.0..=20.0;
 
-/// The pack that `auto` stands for, on the processor and on a GPU alike: of the packs that ship, `lite` gives the better
-/// pictures at present.
-const AUTO: &str = "lite";
-
 /// Rows and planes of the frames in a backend's own staging memory are aligned to at least this, in bytes.
 const STAGED: u32 = 16;
 
@@ -99,11 +95,7 @@ impl Enhancer {
     /// [`ErrorKind::ModelNotFound`], [`ErrorKind::ModelInvalid`], [`ErrorKind::BackendUnavailable`] or
     /// [`ErrorKind::InvalidOption`]; the message says what was looked for and what to do.
     pub fn new(options: &Options) -> Result<Self> {
-        let model = match options.model.as_str() {
-            "auto" | "" => AUTO,
-            other => other,
-        };
-        let pack = Pack::open(model)?;
+        let pack = Pack::open(&options.model)?;
         let name = format!("{} {}", pack.manifest().name, pack.manifest().version);
         let mut may_fall_back = false;
         let backend: Box<dyn Backend> = match options.backend {
@@ -137,7 +129,7 @@ impl Enhancer {
         };
         // A backend with engines compares their numbers with the processor's when it has them.
         if enhancer.backend.replay().is_none() {
-            enhancer.try_out(model)?;
+            enhancer.try_out(&options.model)?;
         }
         Ok(enhancer)
     }

@@ -35,7 +35,7 @@ pub use engines::EngineJob;
 pub(crate) use engines::EngineSource;
 pub use frame::{DeviceFrameBuffer, GpuFigures};
 pub(crate) use ingest::Ingest;
-pub(crate) use launch::Storage;
+pub(crate) use launch::{Storage, Surface};
 #[cfg(test)]
 pub(crate) use order::on_recorder;
 pub(crate) use update::Update;
