@@ -264,10 +264,6 @@ macro_rules! call {
 }
 
 impl Device for Cuda {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
     fn enter(&self) -> Result<()> {
         call!("cuCtxPushCurrent", sys::cuCtxPushCurrent_v2(self.context).result())
     }
@@ -363,11 +359,21 @@ impl Device for Cuda {
         )
     }
 
+    unsafe fn copy(&self, stream: StreamHandle, to: u64, from: u64, bytes: usize) -> Result<()> {
+        call!(
+            "cuMemcpyDtoDAsync",
+            result::memcpy_dtod_async(to, from, bytes, stream.raw())
+        )
+    }
+
     unsafe fn launch(&self, stream: StreamHandle, launch: &Launch, _touches: Touches<'_>) -> Result<()> {
         let function = *self.functions.get(launch.kernel).ok_or_else(|| {
             Error::new(
                 ErrorKind::BackendFailed,
-                format!("no kernel {} was loaded: please report it", launch.kernel),
+                format!(
+                    "no kernel {} of {:?} was loaded: please report it",
+                    launch.kernel, launch.module
+                ),
             )
         })?;
         let [x, y, z] = launch.grid;
@@ -434,7 +440,9 @@ impl Device for Cuda {
         let _ = unsafe { result::graph::exec_destroy(graph.raw()) };
     }
 
-    fn memory(&self) -> Result<(usize, usize)> {
-        result::mem_get_info().map_err(|e| failed("cuMemGetInfo", e))
+    fn free_memory(&self) -> Result<u64> {
+        result::mem_get_info()
+            .map(|(free, _)| free as u64)
+            .map_err(|e| failed("cuMemGetInfo", e))
     }
 }
