@@ -92,20 +92,6 @@ impl Mock {
         }
     }
 
-    /// What the application gives elements to share that context.
-    pub fn message(&self, context: &CudaContext) -> gst::Context {
-        // SAFETY: as above.
-        unsafe {
-            let new = self
-                .counters
-                .get::<unsafe extern "C" fn(*mut RawCudaContext) -> *mut gst::ffi::GstContext>(
-                    "gst_context_new_cuda_context",
-                )
-                .unwrap();
-            from_glib_full(new(context.as_ptr()))
-        }
-    }
-
     /// A buffer for frames of `info`, without a video meta.
     pub fn buffer(&self, context: &CudaContext, stream: Option<&Stream>, info: &VideoInfo) -> gst::Buffer {
         use gst::glib::translate::ToGlibPtr;
@@ -325,7 +311,7 @@ fn a_context_is_held_once() {
     for _ in 0..3 {
         assert!(slot.ensure(mock.library, &element, 1).unwrap().object == context.object);
         let other = mock.context(1);
-        assert!(slot.set(mock.library, &element, &mock.message(&other), 1));
+        assert!(slot.set(mock.library, &element, &other.message(), 1));
     }
     assert_eq!(context.object.ref_count(), references);
     assert_eq!(mock.count("contexts"), 1);
@@ -353,10 +339,10 @@ fn contexts_of_other_gpus_are_left_alone() {
     let element = gst::ElementFactory::make("identity").build().unwrap();
     let slot = ContextSlot::default();
     let given = mock.context(1);
-    assert!(!slot.set(mock.library, &element, &mock.message(&given), 0));
+    assert!(!slot.set(mock.library, &element, &given.message(), 0));
     assert!(!slot.set(mock.library, &element, &gst::Context::new("gst.gl.GLDisplay", true), 1));
     assert!(slot.shared().is_none());
-    assert!(slot.set(mock.library, &element, &mock.message(&given), 1));
+    assert!(slot.set(mock.library, &element, &given.message(), 1));
     assert!(slot.shared().unwrap().object == given.object);
     slot.clear();
     assert_eq!((slot.shared().is_none(), given.object.ref_count()), (true, 1));

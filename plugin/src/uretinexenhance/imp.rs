@@ -198,6 +198,17 @@ impl ElementImpl for URetinexEnhance {
         self.parent_set_context(context);
     }
 
+    fn post_message(&self, message: gst::Message) -> bool {
+        let asks =
+            matches!(message.view(), gst::MessageView::NeedContext(need) if device::is_context(need.context_type()));
+        let posted = self.parent_post_message(message);
+        if asks {
+            let (backend, device) = lock(&self.settings).device();
+            self.device.asked(self.obj().upcast_ref(), backend, device);
+        }
+        posted
+    }
+
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
         static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
             gst::subclass::ElementMetadata::new(

@@ -244,6 +244,41 @@ fn neighbours_share_a_context() {
 }
 
 #[test]
+fn pipelines_of_a_process_share_a_context() {
+    if has_gpu() {
+        return;
+    }
+    let mock = Mock::version(24);
+    {
+        let started = |device: u32| {
+            let pipeline = gst::Pipeline::new();
+            let element = element(&mock);
+            element.set_property("device-id", device);
+            pipeline.add(&element).unwrap();
+            pipeline.set_state(gst::State::Paused).unwrap();
+            let have = pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::HaveContext]);
+            assert!(have.is_some(), "the pipeline is told");
+            (pipeline, element)
+        };
+        let first = started(0);
+        let second = started(0);
+        assert_eq!(mock.count("contexts"), 1);
+        let other = started(1);
+        assert_eq!(mock.count("contexts"), 2);
+        // It lives as long as one of them.
+        first.0.set_state(gst::State::Null).unwrap();
+        drop(first);
+        let third = started(0);
+        assert_eq!(mock.count("contexts"), 2);
+        for (pipeline, element) in [second, other, third] {
+            pipeline.set_state(gst::State::Null).unwrap();
+            assert!(element.device().slot.shared().is_none());
+        }
+    }
+    mock.assert_only(0);
+}
+
+#[test]
 fn the_applications_context_is_taken() {
     if has_gpu() {
         return;
@@ -255,7 +290,7 @@ fn the_applications_context_is_taken() {
         let element = element(&mock);
         element.set_property("device-id", 1u32);
         pipeline.add(&element).unwrap();
-        let [zero, one] = given.each_ref().map(|context| mock.message(context));
+        let [zero, one] = given.each_ref().map(CudaContext::message);
         pipeline.bus().unwrap().set_sync_handler(move |_, message| {
             if let gst::MessageView::NeedContext(need) = message.view()
                 && need.context_type() == crate::gstcuda::CONTEXT_TYPE
@@ -620,4 +655,43 @@ fn rows(buffer: &gst::BufferRef, info: &VideoInfo) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Each of two elements asks the other for a context while that one asks it.
+#[test]
+fn elements_that_start_at_once_do_not_wait_for_each_other() {
+    if has_gpu() {
+        return;
+    }
+    let name = "uretinexenhance::device::tests::elements_that_start_at_once_do_not_wait_for_each_other";
+    let Some(host) = OnHost::enter(name) else { return };
+    for round in 0..20 {
+        let pipeline = gst::Pipeline::new();
+        let elements: Vec<_> = (0..4).map(|_| element_with(Library::get().unwrap())).collect();
+        pipeline.add_many(&elements).unwrap();
+        gst::Element::link_many(&elements).unwrap();
+        let barrier = std::sync::Barrier::new(elements.len());
+        let (sender, done) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            for element in &elements {
+                let (sender, barrier) = (sender.clone(), &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    sender.send(element.set_state(gst::State::Paused)).unwrap();
+                });
+            }
+            for _ in &elements {
+                let change = done.recv_timeout(std::time::Duration::from_secs(20));
+                if !change.is_ok_and(|change| change.is_ok()) {
+                    // A thread that waits for ever would keep the scope open.
+                    eprintln!("round {round}: an element did not start");
+                    std::process::exit(1);
+                }
+            }
+        });
+        assert_eq!(host.count("contexts"), 1, "round {round}");
+        pipeline.set_state(gst::State::Null).unwrap();
+        pipeline.bus().unwrap().set_flushing(true);
+    }
+    assert_eq!(host.count("contexts"), 0);
 }
