@@ -40,7 +40,7 @@ mod shared;
 mod simd;
 mod stage;
 mod stats;
-#[allow(dead_code, unused_imports)] // Some calls are for tests with TensorRT's own parser.
+#[allow(dead_code, unused_imports)] // Some slots and calls are for tests with TensorRT's own libraries.
 mod tensorrt;
 mod unfold;
 
