@@ -1,7 +1,7 @@
 //! The NVIDIA driver and its GPUs, opened at run time.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;
 
 use libloading::Library;
@@ -90,26 +90,6 @@ impl Driver {
         })
     }
 
-    /// Runs `work` with the primary context of a GPU current on this thread, and passes it the context as a number.
-    ///
-    /// # Errors
-    /// As [`gpu`](Self::gpu); [`ErrorKind::BackendFailed`] if the GPU gives no context, for instance because its memory
-    /// is full; and those of `work`.
-    pub(crate) fn on_device<T>(&self, ordinal: u32, work: impl FnOnce(usize) -> Result<T>) -> Result<T> {
-        let gpu = self.gpu(ordinal)?;
-        let failed = |fault: String| {
-            Error::new(
-                ErrorKind::BackendFailed,
-                format!(
-                    "GPU {ordinal} ({}) gives no CUDA context: {fault}; see nvidia-smi for who else uses it",
-                    gpu.name
-                ),
-            )
-        };
-        let context = PrimaryContext::push(ordinal).map_err(failed)?;
-        work(context.context as usize)
-    }
-
     fn look() -> Self {
         let (library, open) = open(&[], DRIVER);
         let mut driver = Self {
@@ -170,73 +150,6 @@ impl Driver {
             });
         }
         Ok(())
-    }
-}
-
-/// The primary context of a device, current on this thread until it is dropped.
-struct PrimaryContext {
-    context: *mut c_void,
-    device: i32,
-    library: &'static Library,
-}
-
-impl PrimaryContext {
-    fn push(ordinal: u32) -> std::result::Result<Self, String> {
-        let library = open(&[], DRIVER).1.ok_or("the driver's library is gone")?;
-        // SAFETY: these are the signatures of the CUDA driver API since CUDA 7.0.
-        let (get, retain, push) = unsafe {
-            (
-                symbol::<unsafe extern "C" fn(*mut i32, i32) -> Status>(library, "cuDeviceGet")?,
-                symbol::<unsafe extern "C" fn(*mut *mut c_void, i32) -> Status>(library, "cuDevicePrimaryCtxRetain")?,
-                symbol::<unsafe extern "C" fn(*mut c_void) -> Status>(library, "cuCtxPushCurrent_v2")?,
-            )
-        };
-        let (mut device, mut context) = (0, std::ptr::null_mut());
-        // SAFETY: the driver has been initialised when it was looked at; the pointers are to live values.
-        unsafe {
-            check("cuDeviceGet", get(&mut device, ordinal as i32))?;
-            check("cuDevicePrimaryCtxRetain", retain(&mut context, device))?;
-        }
-        let primary = Self {
-            context,
-            device,
-            library,
-        };
-        // SAFETY: the context has just been retained.
-        match check("cuCtxPushCurrent", unsafe { push(context) }) {
-            Ok(()) => Ok(primary),
-            Err(fault) => {
-                primary.release();
-                std::mem::forget(primary);
-                Err(fault)
-            }
-        }
-    }
-
-    fn release(&self) {
-        // SAFETY: the signature since CUDA 11.0; released as often as retained.
-        unsafe {
-            if let Ok(release) =
-                symbol::<unsafe extern "C" fn(i32) -> Status>(self.library, "cuDevicePrimaryCtxRelease_v2")
-            {
-                release(self.device);
-            }
-        }
-    }
-}
-
-impl Drop for PrimaryContext {
-    fn drop(&mut self) {
-        let mut popped = std::ptr::null_mut();
-        // SAFETY: the signature since CUDA 4.0; whoever pushed after `push` has popped again.
-        unsafe {
-            if let Ok(pop) =
-                symbol::<unsafe extern "C" fn(*mut *mut c_void) -> Status>(self.library, "cuCtxPopCurrent_v2")
-            {
-                pop(&mut popped);
-            }
-        }
-        self.release();
     }
 }
 

@@ -24,6 +24,7 @@
 mod backend;
 mod colour;
 mod cpu;
+mod cuda;
 mod disjoint;
 mod driver;
 mod enhancer;
@@ -37,26 +38,27 @@ mod pool;
 mod probe;
 mod shared;
 mod simd;
+mod stage;
 mod stats;
-#[allow(dead_code, unused_imports)] // Contexts and what they need are for the backend.
 mod tensorrt;
 mod unfold;
 
-pub use backend::{Backend, Geometry, Quantity};
+pub use backend::{Backend, Geometry, Quantity, Replay};
+pub use cuda::{EngineJob, RawContext};
 pub use driver::{Driver, Gpu};
 pub use enhancer::{BackendChoice, Enhancer, Options, RATIO_RANGE};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::{
-    ChromaSite, Colorimetry, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE, Matrix, PixelFormat, Plane,
-    PlaneMut, Range,
+    ChromaSite, Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE,
+    Matrix, PixelFormat, Plane, PlaneMut, Range, RawStream,
 };
 pub use pack::{Manifest, Pack, Precision, Schedule, Subnetwork};
 pub use probe::{Probe, probe};
 pub use shared::{SharedLibrary, search_path};
 pub use simd::Level;
+pub use stage::{Parameters, Report, Stage};
 pub use stats::{Percentiles, Statistics, WINDOW};
 pub use tensorrt::{
-    CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache, EngineOptions, FOLDER_VARIABLE, Observer, ParseError,
-    Progress, Step, TensorRt, Version, build_engines,
+    CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache, FOLDER_VARIABLE, Observer, ParseError, Progress, Step,
+    TensorRt, Version,
 };
-pub use unfold::{Parameters, Report, Stage};

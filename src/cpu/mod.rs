@@ -18,6 +18,8 @@ use engine::Workspace;
 #[cfg(test)]
 pub(crate) use engine::operators;
 use networks::Networks;
+#[cfg(test)]
+pub(crate) use update::update;
 
 /// URetinex-Net on the processor. Weights are shared by all backends of one pack.
 pub(crate) struct CpuBackend {

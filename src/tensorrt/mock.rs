@@ -42,7 +42,6 @@ const SLOTS: &[(&str, &str, [i32; 5])] = &[
     ("Context", "setTensorAddress", [32, 32, 24, 24, 23]),
     ("Context", "getTensorShape", [30, 30, 22, 22, 21]),
     ("Context", "enqueueV3", [44, 44, 37, 37, 36]),
-    ("Context", "setOptimizationProfileAsync", [25, 25, 17, 17, 16]),
     ("Context", "allInputDimensionsSpecified", [19, 19, 12, 12, 12]),
     ("Context", "setDeviceMemory", [11, 11, 10, 10, 10]),
     ("Context", "setDeviceMemoryV2", [-1, -1, -1, 49, 48]),
@@ -111,6 +110,8 @@ pub(super) enum Fault {
     RefusesTimingCache,
     SmallMemory,
     OddFormat,
+    /// The shape of an output is not known, or one side of it.
+    NoShape,
 }
 
 /// What the mock's objects know, for one thread.
@@ -317,7 +318,6 @@ fn function(class: &str, method: &str, column: usize) -> *const c_void {
         ("Context", "getTensorShape") if narrow => get_tensor_shape_narrow as *const c_void,
         ("Context", "getTensorShape") => get_tensor_shape_wide as *const c_void,
         ("Context", "enqueueV3") => enqueue as *const c_void,
-        ("Context", "setOptimizationProfileAsync") => set_profile as *const c_void,
         ("Context", "allInputDimensionsSpecified") => yes as *const c_void,
         ("Context", "setDeviceMemory") => set_device_memory as *const c_void,
         ("Context", "setDeviceMemoryV2") => set_device_memory_v2 as *const c_void,
@@ -559,17 +559,19 @@ extern "C" fn set_input_shape_wide(this: *mut Object, name: *const c_char, dims:
 
 extern "C" fn get_tensor_shape_narrow(this: *mut Object, name: *const c_char) -> NarrowDims {
     note(this, format!("getTensorShape({})", text(name)));
+    let unknown = text(name) == "absent" || world(|w| w.fault) == Fault::NoShape;
     NarrowDims {
-        count: if text(name) == "absent" { -1 } else { 4 },
+        count: if unknown { -1 } else { 4 },
         d: [1, 3, 48, 64, 9, 9, 9, 9],
     }
 }
 
 extern "C" fn get_tensor_shape_wide(this: *mut Object, name: *const c_char) -> WideDims {
     note(this, format!("getTensorShape({})", text(name)));
+    let odd = world(|w| w.fault) == Fault::NoShape;
     WideDims {
         count: if text(name) == "absent" { -1 } else { 4 },
-        d: [1, 3, 48, 64, 9, 9, 9, 9],
+        d: [1, 3, if odd { -1 } else { 48 }, 64, 9, 9, 9, 9],
     }
 }
 
@@ -581,11 +583,6 @@ extern "C" fn set_tensor_address(this: *mut Object, name: *const c_char, address
 extern "C" fn enqueue(this: *mut Object, stream: usize) -> usize {
     note(this, format!("enqueueV3({stream:#x})"));
     if stream == 0 { NO } else { YES }
-}
-
-extern "C" fn set_profile(this: *mut Object, index: i32, stream: usize) -> usize {
-    note(this, format!("setOptimizationProfileAsync({index}, {stream:#x})"));
-    YES
 }
 
 extern "C" fn set_device_memory(this: *mut Object, address: usize) {

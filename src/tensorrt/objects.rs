@@ -262,9 +262,9 @@ impl Library {
             return Ok(());
         }
         Err(failed(format!(
-            "TensorRT {} ({}) is not as its version says: {fault}; nothing more is asked of it: install an official \
-             build of 8.5, 8.6, 10.x or 11.x",
-            self.version, self.name
+            "TensorRT {} ({}) is not as {} is known: {fault}; nothing more is asked of it: install an official build \
+             of 8.5, 8.6, 10.x or 11.x",
+            self.version, self.name, self.table.versions
         )))
     }
 
@@ -434,7 +434,7 @@ impl EngineObject {
         })
     }
 
-    fn context(self: &Arc<Self>, memory: Memory) -> Result<Context> {
+    fn context(self: &Arc<Self>, memory: Memory, tensors: &[Tensor]) -> Result<Context> {
         let _one_at_a_time = self.runtime.making();
         forget();
         let slots = &self.table().engine;
@@ -452,6 +452,7 @@ impl EngineObject {
         };
         Ok(Context {
             object: Owned::new(address, "execution context (is GPU memory short?)")?,
+            outputs: tensors.iter().filter(|t| !t.input).map(|t| t.name.clone()).collect(),
             engine: self.clone(),
         })
     }
@@ -471,9 +472,9 @@ impl Engine {
         match &self.plan {
             // A profile is one context's alone, and there is one profile: each context but the first needs an engine.
             Some(plan) if self.taken.swap(true, Ordering::Relaxed) => {
-                Arc::new(self.object.runtime.deserialize(plan)?).context(memory)
+                Arc::new(self.object.runtime.deserialize(plan)?).context(memory, &self.tensors)
             }
-            _ => self.object.context(memory),
+            _ => self.object.context(memory, &self.tensors),
         }
     }
 }
@@ -482,6 +483,7 @@ impl Engine {
 #[derive(Debug)]
 pub(crate) struct Context {
     object: Owned,
+    outputs: Vec<String>,
     // Dropped after the context.
     engine: Arc<EngineObject>,
 }
@@ -562,8 +564,8 @@ impl Context {
         }
     }
 
-    /// Bytes of device memory that a context without memory of its own needs: from 10.0 on for the shapes set, before
-    /// for the largest of the engine.
+    /// Bytes of device memory that a context without memory of its own needs: from 10.0 on for the shapes set, and to be
+    /// asked again when they change; before for the largest of the engine.
     ///
     /// # Errors
     /// [`ErrorKind::BackendFailed`] if a shape is not set.
@@ -575,6 +577,12 @@ impl Context {
         unsafe {
             if call!(self.object, slots.all_input_dimensions_specified, () -> u8) == 0 {
                 return Err(failed("the shapes of the inputs have to be set first"));
+            }
+            for name in &self.outputs {
+                let shape = self.shape(name)?;
+                if shape.iter().any(|side| *side < 1) {
+                    return Err(failed(format!("the output {name} has the shape {shape:?}")));
+                }
             }
             match (
                 slots.update_device_memory_size_for_shapes,
@@ -623,23 +631,6 @@ impl Context {
         // SAFETY: bool enqueueV3(cudaStream_t); the rest is the caller's to vouch for.
         match unsafe { call!(self.object, self.table().context.enqueue_v3, (stream => *mut c_void) -> u8) } {
             0 => Err(failed("TensorRT could not enqueue a network")),
-            _ => Ok(()),
-        }
-    }
-
-    /// Chooses another optimisation profile than the first. Engines of this library have one.
-    ///
-    /// # Errors
-    /// [`ErrorKind::BackendFailed`] if there is none of that number.
-    ///
-    /// # Safety
-    /// `stream` is a `cudaStream_t` (or `CUstream`) of the current context.
-    pub unsafe fn select_profile(&mut self, index: i32, stream: *mut c_void) -> Result<()> {
-        forget();
-        let slot = self.table().context.set_optimization_profile_async;
-        // SAFETY: bool setOptimizationProfileAsync(int32_t, cudaStream_t).
-        match unsafe { call!(self.object, slot, (index => i32, stream => *mut c_void) -> u8) } {
-            0 => Err(failed(format!("TensorRT has no profile {index} in this engine"))),
             _ => Ok(()),
         }
     }

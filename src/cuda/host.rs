@@ -1,0 +1,121 @@
+//! The kernels' own sources compiled by the system's C++ compiler, for tests on machines without a GPU.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, OsString, c_char, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libloading::Library;
+use sha2::{Digest, Sha256};
+
+use super::launch::Launch;
+
+/// The kernels as functions of the processor. Device addresses are addresses of this process.
+pub(super) struct Host {
+    library: Library,
+}
+
+/// Whether a product and a sum may become one instruction, which is rounded once. GPUs do so, the processor's colour
+/// conversion does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rounding {
+    Separate,
+    Fused,
+}
+
+type RunKernel = unsafe extern "C" fn(*const c_char, *const u32, *const u32, *const c_void, u32) -> *const c_char;
+
+impl Host {
+    /// Compiles the kernels, or takes what an earlier test compiled from the same sources.
+    pub fn new(rounding: Rounding) -> Self {
+        let mut arguments: Vec<OsString> = ["-shared", "-fPIC", "-x", "c++"].map(Into::into).into();
+        arguments.extend(sources("cu").into_iter().map(Into::into));
+        arguments.push(kernels().join("host/host.cpp").into());
+        // An access that is not aligned to its size faults on a GPU: here it is made to trap.
+        arguments.extend(["-O2", "-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"].map(Into::into));
+        arguments.extend(match rounding {
+            Rounding::Separate => ["-ffp-contract=off"].map(OsString::from).to_vec(),
+            Rounding::Fused => ["-ffp-contract=fast", "-march=native"].map(OsString::from).to_vec(),
+        });
+        let folder = std::env::current_exe().expect("the test's path");
+        let name = format!("kernels-{rounding:?}-{}.so", digest(&["cu", "cuh", "cpp", "h"]));
+        let path = folder.with_file_name(name);
+        if !path.exists() {
+            let made = path.with_extension(std::process::id().to_string());
+            arguments.extend(["-o".into(), made.clone().into()]);
+            compile(&arguments);
+            std::fs::rename(&made, &path).expect("rename the compiled kernels");
+        }
+        // SAFETY: the library is ours; its initialisers register the kernels and do nothing else.
+        let library = unsafe { Library::new(&path) }.expect("open the compiled kernels");
+        Self { library }
+    }
+
+    /// Runs a launch.
+    ///
+    /// # Safety
+    /// Every address in the launch's arguments, and in the settings that they point to, is of memory that is as long
+    /// as the kernel takes it to be.
+    pub unsafe fn run(&self, launch: &Launch) {
+        // SAFETY: `host.cpp` defines it with this signature.
+        let run = unsafe { self.library.get::<RunKernel>(b"uretinex_host_launch\0") }.expect("the shim's entry");
+        let name = CString::new(launch.kernel).expect("a kernel's name");
+        let bytes = launch.arguments.len() as u32;
+        // SAFETY: the name ends in 0, grid and block have three numbers, the arguments `bytes` bytes, and what they
+        // point to is the caller's word.
+        let fault = unsafe {
+            run(
+                name.as_ptr(),
+                launch.grid.as_ptr(),
+                launch.block.as_ptr(),
+                launch.arguments.as_ptr(),
+                bytes,
+            )
+        };
+        if !fault.is_null() {
+            // SAFETY: the shim gives a text that ends in 0 and stays until its next call.
+            let fault = unsafe { CStr::from_ptr(fault) };
+            panic!("{}: {}", launch.kernel, fault.to_string_lossy());
+        }
+    }
+}
+
+/// Where the kernels' sources are.
+pub(super) fn kernels() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda/kernels")
+}
+
+/// Calls the C++ compiler.
+pub(super) fn compile(arguments: &[OsString]) {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let output = Command::new(&compiler)
+        .args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-I"])
+        .arg(kernels())
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|e| panic!("{compiler} cannot be started ({e}): install build-essential"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The files with an extension, in the order of their names.
+fn sources(extension: &str) -> Vec<PathBuf> {
+    let folders = [kernels(), kernels().join("host")];
+    let files = folders
+        .iter()
+        .flat_map(|f| std::fs::read_dir(f).expect("the kernels' folder"));
+    let mut paths: Vec<_> = files.map(|f| f.expect("a file").path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == extension));
+    paths.sort();
+    paths
+}
+
+/// SHA-256 of all files with one of the extensions, in the order of their names.
+pub(super) fn digest(extensions: &[&str]) -> String {
+    let mut paths: Vec<_> = extensions.iter().flat_map(|e| sources(e)).collect();
+    paths.sort();
+    let mut digest = Sha256::new();
+    for path in paths {
+        digest.update(std::fs::read(path).expect("a source"));
+    }
+    digest.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
