@@ -163,3 +163,52 @@ fn check(call: &str, status: Status) -> std::result::Result<(), String> {
         _ => Err(format!("{call} returned CUDA error {status}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(found: bool, fault: Option<&str>, gpus: &[&str]) -> Driver {
+        Driver {
+            library: SharedLibrary {
+                found: found.then_some(DRIVER[0]),
+                ..SharedLibrary::not_looked_for(DRIVER)
+            },
+            cuda: Some((12, 4)),
+            gpus: gpus
+                .iter()
+                .map(|name| Gpu {
+                    name: name.to_string(),
+                    compute_capability: (9, 0),
+                    memory: 1 << 30,
+                })
+                .collect(),
+            fault: fault.map(String::from),
+        }
+    }
+
+    #[test]
+    fn what_is_lacking_names_library_and_remedy() {
+        for (driver, parts) in [
+            (seen(false, None, &[]), &["libcuda.so.1", "nvidia-driver"][..]),
+            (seen(true, Some("cuInit returned 100"), &[]), &["cuInit", "nvidia-smi"]),
+        ] {
+            let e = driver.gpu(0).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::BackendUnavailable);
+            assert!(parts.iter().all(|part| e.to_string().contains(part)), "{e}");
+            assert_eq!(driver.lacks(), Some(e.to_string()));
+        }
+        assert_eq!(seen(true, None, &["NVIDIA H200"]).lacks(), None);
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_refused_with_those_that_are() {
+        let driver = seen(true, None, &["NVIDIA H200", "NVIDIA L4"]);
+        assert_eq!(driver.gpu(1).unwrap().name, "NVIDIA L4");
+        let e = driver.gpu(2).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::InvalidOption);
+        for part in ["no GPU 2", "0 (NVIDIA H200), 1 (NVIDIA L4)", "CUDA_VISIBLE_DEVICES"] {
+            assert!(e.to_string().contains(part), "{e}");
+        }
+    }
+}
