@@ -59,7 +59,8 @@ type Shared = (String, Precision, String, Span, usize);
 ///
 /// # Errors
 /// [`ErrorKind::BackendUnavailable`] if driver, TensorRT or its parser are missing, [`ErrorKind::ModelInvalid`] if
-/// TensorRT does not take a file of the pack, [`ErrorKind::BackendFailed`] if a build fails or `observer` gives up.
+/// TensorRT does not take a file of the pack, [`ErrorKind::OutOfMemory`] if the GPU has no room,
+/// [`ErrorKind::BackendFailed`] if a build fails or `observer` gives up.
 pub(crate) fn engines(request: &Request<'_>, observer: &mut Observer<'_>) -> Result<Arc<Engines>> {
     static IN_USE: OnceLock<Mutex<HashMap<Shared, Weak<Engines>>>> = OnceLock::new();
     let table = || {

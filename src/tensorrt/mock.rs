@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use super::library::{Functions, Library};
 use super::logger::logger;
 use super::objects::{NarrowDims, WideDims};
-use super::tables::Table;
+use super::tables::{Generation, Table};
 use super::version::Version;
 use crate::pack::{Pack, Precision, Subnetwork};
 
@@ -109,6 +109,7 @@ pub(super) enum Fault {
     RefusesPlan,
     RefusesTimingCache,
     SmallMemory,
+    NoContext,
     OddFormat,
     /// The shape of an output is not known, or one side of it.
     NoShape,
@@ -426,6 +427,21 @@ extern "C" fn get_logger(this: *mut Object) -> *mut c_void {
     }
 }
 
+/// Says something to the logger, as TensorRT does.
+fn complain(message: &CStr) {
+    let generation = Table::of(Version::decode(world(|w| VERSIONS[w.column])))
+        .unwrap()
+        .generation;
+    let (logger, slot) = (logger(generation), if generation == Generation::Eleven { 4 } else { 0 });
+    // SAFETY: the logger's virtual table has log(severity, message) in that slot.
+    unsafe {
+        let table = logger
+            .cast::<*const extern "C" fn(*mut c_void, i32, *const c_char)>()
+            .read();
+        (*table.add(slot))(logger, 1, message.as_ptr());
+    }
+}
+
 /// The low byte alone is defined of what returns a bool.
 const YES: usize = 0xdead_be01;
 const NO: usize = 0xdead_be00;
@@ -515,7 +531,11 @@ extern "C" fn engine_tensor_format(_this: *mut Object, _name: *const c_char) -> 
 fn make_context(this: *mut Object, call: &str) -> *mut c_void {
     note(this, call);
     match world(|w| w.fault) {
-        Fault::SmallMemory => std::ptr::null_mut(),
+        Fault::SmallMemory => {
+            complain(c"[defaultAllocator.cpp::allocate::20] Error Code 1: Cuda Runtime (out of memory)");
+            std::ptr::null_mut()
+        }
+        Fault::NoContext => std::ptr::null_mut(),
         _ => public("Context"),
     }
 }

@@ -339,7 +339,9 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
         (Fault::RefusesPlan, &load, "no engine from its file"),
         (Fault::ManyTensors, &load, "1025 tensors"),
         (Fault::OddFormat, &load, "not linear"),
-        (Fault::SmallMemory, &context, "GPU memory"),
+        (Fault::SmallMemory, &context, "GPU memory is short"),
+        (Fault::SmallMemory, &context, "Cuda Runtime (out of memory)"),
+        (Fault::NoContext, &context, "no execution context"),
         (Fault::NoShape, &memory, "shape"),
     ] {
         for (column, told) in VERSIONS.into_iter().enumerate() {
@@ -349,7 +351,11 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
             let library = library(column);
             break_with(fault);
             let e = work(library).unwrap_err();
-            assert_eq!(e.kind(), ErrorKind::BackendFailed, "{told} {fault:?}");
+            let kind = match fault {
+                Fault::SmallMemory => ErrorKind::OutOfMemory,
+                _ => ErrorKind::BackendFailed,
+            };
+            assert_eq!(e.kind(), kind, "{told} {fault:?}");
             assert!(e.to_string().contains(part), "{told} {fault:?}: {e}");
             assert!(live().is_empty(), "{told} {fault:?}: {:?}", live());
             let calls = calls();

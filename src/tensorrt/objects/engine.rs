@@ -196,7 +196,7 @@ impl EngineObject {
                 }
             }
         };
-        let object = Owned::new(address, "execution context (is GPU memory short?)")?;
+        let object = Owned::new(address, "execution context")?;
         let outputs = tensors.iter().filter(|t| !t.input).map(|t| t.name.clone()).collect();
         Ok(Context::new(object, outputs, self.clone()))
     }
@@ -211,7 +211,7 @@ impl Engine {
     /// A context of its own for one stream of work. Any number of them may be at work at once.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`], most often because GPU memory is short.
+    /// [`ErrorKind::OutOfMemory`] if GPU memory is short, [`ErrorKind::BackendFailed`] otherwise.
     pub fn context(&self, memory: Memory) -> Result<Context> {
         match &self.plan {
             // A profile is one context's alone, and there is one profile: each context but the first needs an engine.

@@ -48,8 +48,17 @@ pub use parser::ParseError;
 /// Below this no object lies; a factory that fails may return a null pointer plus an offset.
 const LEAST_ADDRESS: usize = 1 << 16;
 
+/// What TensorRT could not do, with what it says of it.
 fn failed(what: impl AsRef<str>) -> Error {
-    Error::new(ErrorKind::BackendFailed, format!("{}{}", what.as_ref(), complaints()))
+    let (what, said) = (what.as_ref(), complaints());
+    let lower = said.to_lowercase();
+    let is_memory = ["out of memory", "outofmemory", "could not be allocated", "bad_alloc"];
+    if is_memory.iter().any(|words| lower.contains(words)) {
+        let remedy =
+            "GPU memory is short: see nvidia-smi for who else uses it, or choose smaller frames or another GPU";
+        return Error::new(ErrorKind::OutOfMemory, format!("{what}; {remedy}{said}"));
+    }
+    Error::new(ErrorKind::BackendFailed, format!("{what}{said}"))
 }
 
 fn is_plausible(address: *const c_void) -> bool {
