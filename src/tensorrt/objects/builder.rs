@@ -25,7 +25,7 @@ impl Builder {
     /// An empty network with a parser for it.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT gives none.
+    /// `ErrorKind::BackendFailed` if TensorRT gives none.
     pub fn network(&self) -> Result<Network<'_>> {
         forget();
         let Library { table, .. } = self.library;
@@ -45,7 +45,7 @@ impl Builder {
     /// An empty configuration.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT gives none.
+    /// `ErrorKind::BackendFailed` if TensorRT gives none.
     pub fn config(&self) -> Result<Config<'_>> {
         forget();
         let slot = self.library.table.builder.create_builder_config;
@@ -57,7 +57,7 @@ impl Builder {
     /// An empty profile.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT gives none.
+    /// `ErrorKind::BackendFailed` if TensorRT gives none.
     pub fn profile(&self) -> Result<Profile<'_>> {
         forget();
         let slot = self.library.table.builder.create_optimization_profile;
@@ -72,7 +72,7 @@ impl Builder {
     /// Builds an engine and gives it serialized. Takes from seconds to minutes, and measures on the GPU meanwhile.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] with what TensorRT says.
+    /// `ErrorKind::BackendFailed` with what TensorRT says.
     pub fn build(&self, network: &Network<'_>, config: &Config<'_>) -> Result<Vec<u8>> {
         forget();
         let slot = self.library.table.builder.build_serialized_network;

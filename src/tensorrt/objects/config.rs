@@ -51,7 +51,7 @@ impl Profile<'_> {
     /// Sets one of the shapes of an input.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT does not take it.
+    /// `ErrorKind::BackendFailed` if TensorRT does not take it.
     pub fn set(&mut self, name: &str, selector: Selector, shape: &[i64]) -> Result<()> {
         let (text, slot, which) = (
             c_name(name)?,
@@ -103,7 +103,7 @@ impl Config<'_> {
     /// Sets or clears a `BuilderFlag` of this version, and looks whether that was done.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if it was not.
+    /// `ErrorKind::BackendFailed` if it was not.
     pub fn set_flag(&mut self, flag: i32, on: bool) -> Result<()> {
         let slots = &self.library.table.config;
         let slot = if on { slots.set_flag } else { slots.clear_flag };
@@ -119,7 +119,7 @@ impl Config<'_> {
     /// Chooses where the builder looks for kernels.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT refuses.
+    /// `ErrorKind::BackendFailed` if TensorRT refuses.
     pub fn set_tactic_sources(&mut self, mask: u32) -> Result<()> {
         forget();
         // SAFETY: bool setTacticSources(TacticSources).
@@ -132,7 +132,7 @@ impl Config<'_> {
     /// Adds a profile whose shapes are all set.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT refuses.
+    /// `ErrorKind::BackendFailed` if TensorRT refuses.
     pub fn add(&mut self, profile: &Profile<'_>) -> Result<()> {
         forget();
         if !profile.is_valid() {
@@ -150,7 +150,7 @@ impl Config<'_> {
     /// says whether it was taken.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT gives no timing cache at all.
+    /// `ErrorKind::BackendFailed` if TensorRT gives no timing cache at all.
     pub fn use_timing_cache(&mut self, measured: &[u8]) -> Result<bool> {
         if !measured.is_empty() && self.set_timing_cache(measured)? {
             return Ok(true);
@@ -190,7 +190,7 @@ impl Config<'_> {
     /// What has been measured, for a later build.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if there is no timing cache.
+    /// `ErrorKind::BackendFailed` if there is no timing cache.
     pub fn timing_cache(&self) -> Result<Vec<u8>> {
         forget();
         let table = self.library.table;

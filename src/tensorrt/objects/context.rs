@@ -39,7 +39,7 @@ impl Context {
     /// Sets the shape of an input.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if it is outside the engine's profile or there is no such input.
+    /// `ErrorKind::BackendFailed` if it is outside the engine's profile or there is no such input.
     pub fn set_input_shape(&mut self, name: &str, shape: &[i64]) -> Result<()> {
         forget();
         let (text, slot) = (c_name(name)?, self.table().context.set_input_shape);
@@ -67,7 +67,7 @@ impl Context {
     /// Sets where a tensor lies in device memory.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] for a null address or if there is no such tensor.
+    /// `ErrorKind::BackendFailed` for a null address or if there is no such tensor.
     pub fn set_address(&mut self, name: &str, address: u64) -> Result<()> {
         forget();
         let (text, slot) = (c_name(name)?, self.table().context.set_tensor_address);
@@ -89,7 +89,7 @@ impl Context {
     /// The shape of a tensor, once those of all inputs are set.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if there is no such tensor.
+    /// `ErrorKind::BackendFailed` if there is no such tensor.
     pub fn shape(&self, name: &str) -> Result<Vec<i64>> {
         forget();
         let (text, slot) = (c_name(name)?, self.table().context.get_tensor_shape);
@@ -108,7 +108,7 @@ impl Context {
     /// asked again when they change; before for the largest of the engine.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if a shape is not set.
+    /// `ErrorKind::BackendFailed` if a shape is not set.
     pub fn memory_needed(&mut self) -> Result<usize> {
         forget();
         let (engine, slots) = (&self.table().engine, &self.table().context);
@@ -138,7 +138,7 @@ impl Context {
     /// Lends device memory to a context that was made with [`Memory::Lent`].
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if it is not on a whole multiple of 256 bytes.
+    /// `ErrorKind::BackendFailed` if it is not on a whole multiple of 256 bytes.
     ///
     /// # Safety
     /// `bytes` of device memory at `address`, at least [`memory_needed`](Self::memory_needed), belong to this context
@@ -161,7 +161,7 @@ impl Context {
     /// Puts one run on a stream; returns before it has ended.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if a shape, an address or memory is missing.
+    /// `ErrorKind::BackendFailed` if a shape, an address or memory is missing.
     ///
     /// # Safety
     /// `stream` is a `cudaStream_t` (or `CUstream`) of the current context. The addresses set are of device memory

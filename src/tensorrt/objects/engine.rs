@@ -110,7 +110,7 @@ impl Runtime {
     /// An engine from what [`Builder::build`] gave, on this GPU and with this TensorRT.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT refuses it, or it is not a network of linear FP32 and FP16 tensors.
+    /// `ErrorKind::BackendFailed` if TensorRT refuses it, or it is not a network of linear FP32 and FP16 tensors.
     pub fn engine(self: &Arc<Self>, plan: Vec<u8>) -> Result<Engine> {
         let object = Arc::new(self.deserialize(&plan)?);
         let tensors = object.tensors()?;
@@ -211,7 +211,7 @@ impl Engine {
     /// A context of its own for one stream of work. Any number of them may be at work at once.
     ///
     /// # Errors
-    /// [`ErrorKind::OutOfMemory`] if GPU memory is short, [`ErrorKind::BackendFailed`] otherwise.
+    /// `ErrorKind::OutOfMemory` if GPU memory is short, `ErrorKind::BackendFailed` otherwise.
     pub fn context(&self, memory: Memory) -> Result<Context> {
         match &self.plan {
             // A profile is one context's alone, and there is one profile: each context but the first needs an engine.

@@ -15,7 +15,7 @@ impl Library {
     /// A runtime on the CUDA device that is current.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if TensorRT gives none or it does not behave as its version's table says.
+    /// `ErrorKind::BackendFailed` if TensorRT gives none or it does not behave as its version's table says.
     pub fn runtime(&'static self) -> Result<Arc<Runtime>> {
         forget();
         let create = self.functions.create_runtime.ok_or_else(|| self.lacks("a runtime"))?;
@@ -41,7 +41,7 @@ impl Library {
     /// A builder on the CUDA device that is current. It knows the ONNX parser, if that is there.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendUnavailable`] without the parser, [`ErrorKind::BackendFailed`] as for a runtime.
+    /// `ErrorKind::BackendUnavailable` without the parser, `ErrorKind::BackendFailed` as for a runtime.
     pub fn builder(&'static self) -> Result<Builder> {
         forget();
         let create = self.functions.create_builder.ok_or_else(|| self.lacks("a builder"))?;

@@ -46,7 +46,7 @@ impl Network<'_> {
     /// Reads an ONNX file into the network, once.
     ///
     /// # Errors
-    /// [`ErrorKind::ModelInvalid`] with the parser's [`ParseError`] as its source.
+    /// `ErrorKind::ModelInvalid` with the parser's [`ParseError`] as its source.
     pub fn parse(&mut self, onnx: &[u8]) -> Result<()> {
         self.parser.parse(onnx)
     }
@@ -61,7 +61,7 @@ impl Network<'_> {
     /// input, of each.
     ///
     /// # Errors
-    /// [`ErrorKind::BackendFailed`] if the network does not know them.
+    /// `ErrorKind::BackendFailed` if the network does not know them.
     pub fn ports(&mut self) -> Result<Vec<(String, Vec<i64>, bool)>> {
         let slots = &self.library.table.network;
         // SAFETY: int32_t getNbInputs(); int32_t getNbOutputs().
