@@ -433,14 +433,9 @@ fn compose_as_on_the_processor(rounding: Rounding, codes: u32) {
     let (host, pool) = (Host::new(rounding), Pool::new(0));
     let mut random = Random(4);
     let mut kernels = BTreeSet::new();
-    let ways = [
-        (Storage::F32, 1.0),
-        (Storage::F16, 0.3),
-        (Storage::F16, 1.0),
-        (Storage::F32, 0.75),
-        (Storage::F32, 0.0),
-    ];
-    for ((spec, multiple, padding), (storage, strength)) in cases().zip(ways.into_iter().cycle()) {
+    let cases = cases().flat_map(|case| [(case, Storage::F32), (case, Storage::F16)]);
+    let strengths = [1.0, 0.3, 0.75, 1.0, 0.0].into_iter().cycle();
+    for (((spec, multiple, padding), storage), strength) in cases.zip(strengths) {
         let geometry = Geometry::new(spec, 0, multiple);
         let input = Memory::new(spec, padding, || random.next() as u8);
         let r = planes(&mut random, storage, 3, geometry.padded, -0.1, 1.1);
@@ -604,7 +599,18 @@ fn kernels_by_format_and_alignment() {
         (PixelFormat::Argb, 1920, 1, 16, "ingest_packed", "compose_packed_f16"),
         (PixelFormat::Argb, 1920, 1, 8, "ingest_any", "compose_any_f16"),
         (PixelFormat::Rgb, 1920, 1, 16, "ingest_any", "compose_any_f16"),
-        (PixelFormat::I420, 1920, 1, 16, "ingest_any", "compose_any_f16"),
+        (PixelFormat::I420, 1920, 1, 4, "ingest_planar8", "compose_planar8_f16"),
+        (PixelFormat::Y42b, 1920, 1, 4, "ingest_planar8", "compose_planar8_f16"),
+        (PixelFormat::I420, 1920, 1, 2, "ingest_any", "compose_any_f16"),
+        (
+            PixelFormat::I420_10le,
+            1920,
+            1,
+            8,
+            "ingest_planar10",
+            "compose_planar10_f16",
+        ),
+        (PixelFormat::Yuy2, 1920, 1, 16, "ingest_any", "compose_any_f16"),
     ] {
         let spec = FrameSpec {
             format,
