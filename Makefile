@@ -10,7 +10,7 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 # Data for tests that cannot be part of the repository; its tests are skipped, visibly, where it is absent.
 SHARED := $(or $(URETINEX_SHARED),../shared)
 
-.PHONY: help deps build demo test check test-data test-kernels test-rust test-pipelines bench picture install uninstall clean
+.PHONY: help deps build demo test check test-data test-kernels tensorrt-wheels test-rust test-pipelines bench picture install uninstall clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -47,6 +47,10 @@ test-data: deps
 		.ci/install python3-numpy python3-onnx && \
 		/usr/bin/python3 tests/authors_pack.py "$(SHARED)/official/ckpt" target/authors-pack; \
 	else echo "SKIPPED: no checkpoint of the authors in $(SHARED); its golden tests will be skipped"; fi
+	@tests/tensorrt_wheels.sh lean || echo "SKIPPED: no lean TensorRT from PyPI; its tests will be skipped"
+
+tensorrt-wheels: deps ## NVIDIA's TensorRT from PyPI (600 MB) for tests that are skipped without
+	tests/tensorrt_wheels.sh lean full
 
 ifeq ($(NEXTEST),yes)
 test-rust: test-data ## Unit, integration and documentation tests

@@ -41,11 +41,21 @@ enum BackendArg {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum PrecisionArg {
+pub enum PrecisionArg {
     /// On a GPU 16 bits if their numbers come near those of 32, on the processor 32 bits
     Auto,
     Fp32,
     Fp16,
+}
+
+/// For a GPU, where `auto` tries 16 bits first.
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Fp32 => Precision::Fp32,
+            PrecisionArg::Auto | PrecisionArg::Fp16 => Precision::Fp16,
+        }
+    }
 }
 
 impl NetworkArgs {
@@ -61,8 +71,7 @@ impl NetworkArgs {
             },
             precision: match self.precision {
                 PrecisionArg::Auto => None,
-                PrecisionArg::Fp32 => Some(Precision::Fp32),
-                PrecisionArg::Fp16 => Some(Precision::Fp16),
+                chosen => Some(chosen.into()),
             },
             threads: self.threads,
             device_id: self.device_id,

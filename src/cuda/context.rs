@@ -359,11 +359,21 @@ impl Device for Cuda {
         )
     }
 
+    unsafe fn copy(&self, stream: StreamHandle, to: u64, from: u64, bytes: usize) -> Result<()> {
+        call!(
+            "cuMemcpyDtoDAsync",
+            result::memcpy_dtod_async(to, from, bytes, stream.raw())
+        )
+    }
+
     unsafe fn launch(&self, stream: StreamHandle, launch: &Launch, _touches: Touches<'_>) -> Result<()> {
         let function = *self.functions.get(launch.kernel).ok_or_else(|| {
             Error::new(
                 ErrorKind::BackendFailed,
-                format!("no kernel {} was loaded: please report it", launch.kernel),
+                format!(
+                    "no kernel {} of {:?} was loaded: please report it",
+                    launch.kernel, launch.module
+                ),
             )
         })?;
         let [x, y, z] = launch.grid;
@@ -428,5 +438,11 @@ impl Device for Cuda {
     fn destroy_graph(&self, graph: GraphHandle) {
         // SAFETY: instantiated by `end_capture` and destroyed once, by its owner.
         let _ = unsafe { result::graph::exec_destroy(graph.raw()) };
+    }
+
+    fn free_memory(&self) -> Result<u64> {
+        result::mem_get_info()
+            .map(|(free, _)| free as u64)
+            .map_err(|e| failed("cuMemGetInfo", e))
     }
 }

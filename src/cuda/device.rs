@@ -23,6 +23,7 @@ pub(crate) struct GraphHandle(pub usize);
 /// Device memory that an operation reads and writes, by the addresses of its allocations.
 ///
 /// The driver needs none of it; a recorder checks with it that every read comes after its write.
+#[cfg_attr(not(test), expect(dead_code, reason = "the recorder is for tests"))]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Touches<'a> {
     pub reads: &'a [u64],
@@ -68,6 +69,11 @@ pub(crate) trait Device: Send + Sync {
     /// # Safety
     /// As [`Device::upload`]; the host's range is not read either.
     unsafe fn download(&self, stream: StreamHandle, to: *mut u8, from: u64, bytes: usize) -> Result<()>;
+    /// Copies `bytes` within the device's memory.
+    ///
+    /// # Safety
+    /// Both ranges are inside allocations of this device that live until the copy is done, and do not overlap.
+    unsafe fn copy(&self, stream: StreamHandle, to: u64, from: u64, bytes: usize) -> Result<()>;
     /// The host is about to read or write page-locked memory.
     fn host_access(&self, _start: *const u8, _bytes: usize, _writes: bool) {}
 
@@ -92,6 +98,9 @@ pub(crate) trait Device: Send + Sync {
     fn end_capture(&self, stream: StreamHandle) -> Result<GraphHandle>;
     fn launch_graph(&self, graph: GraphHandle, stream: StreamHandle) -> Result<()>;
     fn destroy_graph(&self, graph: GraphHandle);
+
+    /// Bytes of device memory that are free.
+    fn free_memory(&self) -> Result<u64>;
 }
 
 /// The time for which a device's context is the thread's current one.

@@ -6,6 +6,7 @@ mod context;
 mod device;
 mod engines;
 mod format;
+mod frame;
 mod gate;
 mod graph;
 #[cfg(test)]
@@ -32,8 +33,9 @@ pub(crate) use compose::Compose;
 pub use context::RawContext;
 pub use engines::EngineJob;
 pub(crate) use engines::EngineSource;
+pub use frame::{DeviceFrameBuffer, GpuFigures};
 pub(crate) use ingest::Ingest;
-pub(crate) use launch::Storage;
+pub(crate) use launch::{Storage, Surface};
 #[cfg(test)]
 pub(crate) use order::on_recorder;
 pub(crate) use update::Update;

@@ -365,6 +365,16 @@ impl Device for Recording {
         Ok(())
     }
 
+    unsafe fn copy(&self, stream: StreamHandle, to: u64, from: u64, _bytes: usize) -> Result<()> {
+        let touched = Touched {
+            reads: vec![from],
+            writes: vec![to],
+            ..Touched::default()
+        };
+        self.lock().issue("copy", stream, touched);
+        Ok(())
+    }
+
     fn host_access(&self, start: *const u8, _bytes: usize, writes: bool) {
         let mut touched = Touched::default();
         let list = if writes {
@@ -480,6 +490,10 @@ impl Device for Recording {
 
     fn destroy_graph(&self, graph: GraphHandle) {
         self.lock().graphs.remove(&graph.0);
+    }
+
+    fn free_memory(&self) -> Result<u64> {
+        Ok(self.lock().left.unwrap_or(0) as u64)
     }
 }
 

@@ -142,6 +142,11 @@ impl Device for HostDevice {
         unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to, bytes) };
         Ok(())
     }
+    unsafe fn copy(&self, _: StreamHandle, to: u64, from: u64, bytes: usize) -> Result<()> {
+        // SAFETY: the caller's word.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
     unsafe fn launch(&self, _: StreamHandle, launch: &Launch, _: Touches<'_>) -> Result<()> {
         let (shared, kernel) = (Shared(self), Kernel(launch.clone()));
         // SAFETY: work is done in calls of the device.
@@ -180,6 +185,9 @@ impl Device for HostDevice {
     }
     fn destroy_graph(&self, graph: GraphHandle) {
         self.state.lock().unwrap().graphs.remove(&graph.0);
+    }
+    fn free_memory(&self) -> Result<u64> {
+        Ok(0)
     }
 }
 
@@ -474,6 +482,15 @@ fn frames_come_out_as_on_the_processor() {
                 let report = replay.collect(&mut replayed.frame_mut()).unwrap();
                 assert!(replayed == stepped, "{what}, replayed");
                 assert_eq!([report.luma_in, report.luma_out], own, "{what}");
+                // The same in device memory, first as aligned as staging is, then not at all.
+                let replay = pair.gpu.replay().unwrap();
+                let mut buffers = [0, 1].map(|_| replay.device_frame(&input.spec).unwrap());
+                buffers[0].fill(&input.frame()).unwrap();
+                let [from, to] = &mut buffers;
+                replay.process_buffers(from, to, parameters).unwrap();
+                let mut copied = input.clone();
+                buffers[1].empty(&mut copied.frame_mut()).unwrap();
+                assert!(copied == stepped, "{what}, in device memory of the library's");
                 record(&mut pair.gpu, &pair.pack.manifest().schedule, 1).unwrap();
                 let on_device = Picture::new(input.spec, 9);
                 let replay = pair.gpu.replay().unwrap();

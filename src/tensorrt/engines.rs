@@ -150,7 +150,11 @@ pub fn build_engines(options: &EngineOptions, observer: &mut Observer<'_>) -> Re
 }
 
 /// Loads or builds all four.
-fn all(request: &Request<'_>, library: &'static Library, observer: &mut Observer<'_>) -> Result<[Engine; 4]> {
+pub(super) fn all(
+    request: &Request<'_>,
+    library: &'static Library,
+    observer: &mut Observer<'_>,
+) -> Result<[Engine; 4]> {
     let cache = match EngineCache::new(request.cache) {
         Ok(cache) => Some(cache),
         Err(e) => {

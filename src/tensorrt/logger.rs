@@ -4,10 +4,10 @@
 //! it from its own threads.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::catch_unwind;
-use std::sync::{Mutex, MutexGuard};
 
 use super::tables::Generation;
 
@@ -98,24 +98,21 @@ pub(super) fn logger(generation: Generation) -> *mut c_void {
     }
 }
 
-/// Errors since the last call of [`forget`], newest last, for messages.
-static RECENT: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
-const KEPT: usize = 4;
-
-fn recent() -> MutexGuard<'static, VecDeque<String>> {
-    RECENT.lock().unwrap_or_else(|e| e.into_inner())
+thread_local! {
+    /// Errors in calls of this thread since the last [`forget`], newest last, for messages. What TensorRT's own
+    /// threads say is in the log alone.
+    static RECENT: RefCell<VecDeque<String>> = RefCell::default();
 }
+const KEPT: usize = 4;
 
 /// Before a call: what was said so far has nothing to do with it.
 pub(super) fn forget() {
-    recent().clear();
+    RECENT.with(|recent| recent.borrow_mut().clear());
 }
 
 /// What TensorRT complained of since [`forget`], as the end of a message; empty if of nothing.
-///
-/// TensorRT does not say which object complains, so a call in another thread may be the cause of a part of it.
 pub(super) fn complaints() -> String {
-    let said: Vec<String> = recent().drain(..).collect();
+    let said: Vec<String> = RECENT.with(|recent| recent.borrow_mut().drain(..).collect());
     match said.is_empty() {
         true => String::new(),
         false => format!("; TensorRT says: {}", said.join(" | ")),
@@ -140,11 +137,13 @@ fn write(severity: i32, message: &str) {
         _ => log::Level::Trace,
     };
     if level == log::Level::Error {
-        let mut recent = recent();
-        if recent.len() == KEPT {
-            recent.pop_front();
-        }
-        recent.push_back(message.to_string());
+        let _ = RECENT.try_with(|recent| {
+            let mut recent = recent.borrow_mut();
+            if recent.len() == KEPT {
+                recent.pop_front();
+            }
+            recent.push_back(message.to_string());
+        });
     }
     log::log!(target: TARGET, level, "{message}");
 }

@@ -4,6 +4,8 @@
 //! a safe interface, `logger` takes TensorRT's messages. On these stand `build` (ONNX to engine), `file` and `cache`
 //! (engines from one run to the next) and `engines` (the four of a model pack, shared in the process).
 
+#[cfg(test)]
+mod abi;
 mod build;
 mod cache;
 mod engines;

@@ -1,14 +1,19 @@
 //! The binding against objects with the documented layout, for each version family.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::build::{Span, build};
+use super::cache::EngineCache;
+use super::engines::{Request, all};
 use super::library::Library;
 use super::mock::{self, Fault, VERSIONS, break_with, calls, library, live};
 use super::objects::{Element, Memory, NarrowDims, ParseError, Runtime, Tensor, WideDims};
+use super::progress::Step;
 use super::tables::Table;
 use super::version::Version;
+use crate::driver::Gpu;
 use crate::error::{ErrorKind, Result};
 use crate::pack::{Pack, Precision, Subnetwork};
 
@@ -385,4 +390,123 @@ fn a_call_beside_its_slot_would_be_seen() {
     }));
     assert_eq!(wrong.runtime().unwrap_err().kind(), ErrorKind::BackendFailed);
     assert_eq!(calls(), ["Runtime.slot 9 is unexpected", "delete Runtime"]);
+}
+
+fn gpu(name: &str) -> Gpu {
+    Gpu {
+        name: name.into(),
+        compute_capability: (9, 0),
+        memory: 1 << 30,
+    }
+}
+
+/// The engines of `lite` from a cache; how many were built, and what was told.
+fn lite(column: usize, gpu: &Gpu, span: Span, precision: Precision, cache: &Path) -> (usize, Vec<String>) {
+    let pack = Pack::open("lite").unwrap();
+    let request = Request {
+        pack: &pack,
+        precision,
+        gpu,
+        span,
+        context: 0,
+        cache: Some(cache),
+    };
+    let mut told = Vec::new();
+    let library = library(column);
+    let engines = all(&request, library, &mut |progress| {
+        told.push(progress.to_string());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    for (engine, which) in engines.iter().zip(Subnetwork::ALL) {
+        let names: Vec<_> = engine.tensors().iter().map(|t| t.name.as_str()).collect();
+        let ports: Vec<_> = which.inputs().iter().chain(which.outputs()).map(|p| p.0).collect();
+        assert_eq!(names, ports, "{which:?}");
+    }
+    let calls = calls();
+    let timing = calls
+        .iter()
+        .filter(|c| c.starts_with("Config.createTimingCache"))
+        .cloned();
+    told.extend(timing);
+    (
+        calls.iter().filter(|c| c.contains("buildSerializedNetwork")).count(),
+        told,
+    )
+}
+
+#[test]
+fn engines_are_built_once_for_all_that_makes_them_valid() {
+    let folder = std::env::temp_dir().join(format!("uretinex-engines-{}", std::process::id()));
+    let other = Span { opt: (64, 56), ..SPAN };
+    let (h200, orin) = (gpu("NVIDIA H200"), gpu("Orin"));
+    let fp16 = Precision::Fp16;
+    for (what, column, gpu, span, precision, builds) in [
+        ("first", 3, &h200, SPAN, fp16, 4),
+        ("again", 3, &h200, SPAN, fp16, 0),
+        ("another size", 3, &h200, other, fp16, 4),
+        ("another precision", 3, &h200, SPAN, Precision::Fp32, 4),
+        ("another GPU", 3, &orin, SPAN, fp16, 4),
+        ("another TensorRT", 4, &h200, SPAN, fp16, 4),
+        ("again", 4, &h200, SPAN, fp16, 0),
+        ("as at first", 3, &h200, SPAN, fp16, 0),
+    ] {
+        let (built, told) = lite(column, gpu, span, precision, &folder);
+        assert_eq!(built, builds, "{what}");
+        if what == "first" {
+            assert_eq!(
+                told[..6],
+                [
+                    "engine 1 of 4 (decomposition): looking in the cache",
+                    "engine 1 of 4 (decomposition): building",
+                    "engine 1 of 4 (decomposition): ready",
+                    "engine 2 of 4 (restoration): looking in the cache",
+                    "engine 2 of 4 (restoration): building",
+                    "engine 2 of 4 (restoration): ready",
+                ]
+            );
+            // Each build begins with what those before have measured.
+            let timing: Vec<_> = (0..4).map(|n| format!("Config.createTimingCache({n})")).collect();
+            assert_eq!(told[12..], timing);
+        }
+    }
+    let entries = EngineCache::new(Some(&folder)).unwrap().entries().unwrap();
+    let kinds: Vec<_> = entries
+        .iter()
+        .map(|e| e.contents.as_ref().unwrap().kind.as_str())
+        .collect();
+    assert_eq!(kinds.iter().filter(|k| **k == "engine").count(), 20, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|k| **k == "timing").count(), 3, "{kinds:?}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn whoever_watches_can_give_up() {
+    let folder = std::env::temp_dir().join(format!("uretinex-give-up-{}", std::process::id()));
+    let pack = Pack::open("lite").unwrap();
+    let request = Request {
+        pack: &pack,
+        precision: Precision::Fp16,
+        gpu: &gpu("NVIDIA H200"),
+        span: SPAN,
+        context: 0,
+        cache: Some(&folder),
+    };
+    let library = library(3);
+    let e = all(
+        &request,
+        library,
+        &mut |progress| match (progress.index, progress.step) {
+            (1, Step::Building) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        },
+    )
+    .unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::BackendFailed);
+    assert!(
+        e.to_string().contains("given up") && e.to_string().contains("engine 2 of 4"),
+        "{e}"
+    );
+    assert!(live().is_empty(), "{:?}", live());
+    std::fs::remove_dir_all(&folder).unwrap();
 }
