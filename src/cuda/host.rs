@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsString, c_char, c_void};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,12 +41,16 @@ impl Host {
         let folder = std::env::current_exe().expect("the test's path");
         let name = format!("kernels-{rounding:?}-{}.so", digest(&["cu", "cuh", "cpp", "h"]));
         let path = folder.with_file_name(name);
+        // Tests run side by side, in threads or in processes: one compiles, the others wait.
+        let lock = File::create(path.with_extension("lock")).expect("a file to lock");
+        lock.lock().expect("lock the file");
         if !path.exists() {
-            let made = path.with_extension(std::process::id().to_string());
+            let made = path.with_extension("new");
             arguments.extend(["-o".into(), made.clone().into()]);
             compile(&arguments);
             std::fs::rename(&made, &path).expect("rename the compiled kernels");
         }
+        drop(lock);
         // SAFETY: the library is ours; its initialisers register the kernels and do nothing else.
         let library = unsafe { Library::new(&path) }.expect("open the compiled kernels");
         Self { library }

@@ -578,6 +578,39 @@ fn ptx_is_of_these_sources() {
     }
 }
 
+/// Networks that give no numbers give a black picture rather than arbitrary codes.
+#[test]
+fn nan_is_black() {
+    let host = Host::new(Rounding::Separate);
+    for (format, width, codes) in [
+        (PixelFormat::Nv12, 64, [16, 128]),
+        (PixelFormat::I420, 64, [16, 128]),
+        (PixelFormat::I420, 35, [16, 128]),
+        (PixelFormat::Gbr, 35, [16, 16]),
+    ] {
+        let spec = FrameSpec {
+            format,
+            width,
+            height: 16,
+            colorimetry: Colorimetry::default(),
+        };
+        let geometry = Geometry::new(spec, 0, 1);
+        let input = Memory::new(spec, (0, 1), || 99);
+        let [mut image, mut r, mut l] = [3, 3, 1].map(|channels| Planes::new(channels, geometry.padded));
+        for planes in [&mut image, &mut r, &mut l] {
+            planes.data.fill(f32::NAN);
+        }
+        for storage in [Storage::F32, Storage::F16] {
+            let (ran, output, mean) = host_compose(&host, storage, &geometry, &input, &image, (&r, &l), 1.0);
+            assert_eq!(mean, 0.0, "{ran:?}");
+            for (plane, bytes) in output.bytes().enumerate() {
+                let code = codes[plane.min(1)];
+                assert!(bytes.iter().all(|b| *b == code), "{ran:?}, plane {plane}");
+            }
+        }
+    }
+}
+
 /// The kernels for groups of four are taken where they can be, and nowhere else.
 #[test]
 fn kernels_by_format_and_alignment() {
