@@ -14,6 +14,7 @@ use super::launch::Launch;
 /// The kernels as functions of the processor. Device addresses are addresses of this process.
 pub(super) struct Host {
     library: Library,
+    backwards: bool,
 }
 
 /// Whether a product and a sum may become one instruction, which is rounded once. GPUs do so, the processor's colour
@@ -24,7 +25,7 @@ pub(super) enum Rounding {
     Fused,
 }
 
-type RunKernel = unsafe extern "C" fn(*const c_char, *const u32, *const u32, *const c_void, u32) -> *const c_char;
+type RunKernel = unsafe extern "C" fn(*const c_char, *const u32, *const u32, *const c_void, u32, bool) -> *const c_char;
 
 impl Host {
     /// Compiles the kernels, or takes what an earlier test compiled from the same sources.
@@ -53,7 +54,18 @@ impl Host {
         drop(lock);
         // SAFETY: the library is ours; its initialisers register the kernels and do nothing else.
         let library = unsafe { Library::new(&path) }.expect("open the compiled kernels");
-        Self { library }
+        Self {
+            library,
+            backwards: false,
+        }
+    }
+
+    /// The same with blocks and threads in the opposite order.
+    pub fn backwards(self) -> Self {
+        Self {
+            backwards: true,
+            ..self
+        }
     }
 
     /// Runs a launch.
@@ -75,6 +87,7 @@ impl Host {
                 launch.block.as_ptr(),
                 launch.arguments.as_ptr(),
                 bytes,
+                self.backwards,
             )
         };
         if !fault.is_null() {

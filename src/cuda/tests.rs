@@ -333,10 +333,14 @@ fn planes(random: &mut Random, storage: Storage, channels: usize, size: (usize, 
 
 #[test]
 fn update_is_exact() {
-    let (host, pool) = (Host::new(Rounding::Separate), Pool::new(0));
+    let pool = Pool::new(0);
+    let hosts = [Host::new(Rounding::Separate), Host::new(Rounding::Separate).backwards()];
     let mut random = Random(3);
     let mut kernels = BTreeSet::new();
-    for storage in [Storage::F32, Storage::F16] {
+    for (storage, host) in [Storage::F32, Storage::F16]
+        .into_iter()
+        .flat_map(|s| hosts.each_ref().map(|h| (s, h)))
+    {
         for size in [(64, 32), (65, 33), (1, 1), (2, 2), (36, 2), (1025, 5)] {
             let mut planes = |channels, to| planes(&mut random, storage, channels, size, 0.0, to);
             let (r, l, mut p, mut q) = (planes(3, 1.2), planes(1, 1.2), planes(3, 1.0), planes(1, 1.0));
@@ -576,6 +580,39 @@ fn ptx_is_of_these_sources() {
         let entries: BTreeSet<_> = entries.map(|l| l.trim_end_matches('(')).collect();
         assert_eq!(entries, module.kernels().iter().copied().collect(), "{module:?}");
     }
+}
+
+/// Blocks and threads come in any order on a GPU: neither pictures nor sums may depend on it.
+#[test]
+fn order_does_not_matter() {
+    let hosts = [Host::new(Rounding::Separate), Host::new(Rounding::Separate).backwards()];
+    let mut random = Random(6);
+    let mut kernels = BTreeSet::new();
+    let reduced = reduced_cases().step_by(9);
+    let native = cases().step_by(6);
+    let native = native.map(|(spec, multiple, padding)| (Geometry::new(spec, 0, multiple), padding));
+    for (geometry, padding) in native.chain(reduced) {
+        let input = Memory::new(geometry.spec, padding, || random.next() as u8);
+        let r = planes(&mut random, Storage::F16, 3, geometry.padded, -0.1, 1.1);
+        let l = planes(&mut random, Storage::F16, 1, geometry.padded, -0.1, 1.4);
+        let image = planes(&mut random, Storage::F32, 3, geometry.padded, 0.0, 1.0);
+        let [forwards, backwards] = hosts.each_ref().map(|host| {
+            let (ingest, image_out, half, luma_in) = host_ingest(host, &geometry, &input);
+            let (compose, output, luma_out) =
+                host_compose(host, Storage::F16, &geometry, &input, &image, (&r, &l), 0.5);
+            kernels.insert(ingest.kernel);
+            kernels.extend(compose);
+            let bits: Vec<_> = image_out.iter().chain(&half).map(|v| v.to_bits()).collect();
+            (bits, [luma_in, luma_out].map(f32::to_bits), output)
+        });
+        let name = format!("{} from {:?}", name(&geometry.spec, padding), geometry.working);
+        assert!(forwards.0 == backwards.0, "{name}: I");
+        assert_eq!(forwards.1, backwards.1, "{name}: luma");
+        assert!(forwards.2.bytes().eq(backwards.2.bytes()), "{name}: frame");
+    }
+    let all = [Module::Ingest, Module::Compose].into_iter().flat_map(Module::kernels);
+    let all = all.copied().filter(|k| !k.ends_with("_f32"));
+    assert_eq!(kernels, all.collect(), "kernels that ran");
 }
 
 /// Networks that give no numbers give a black picture rather than arbitrary codes.
