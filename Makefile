@@ -10,7 +10,7 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 # Data for tests that cannot be part of the repository; its tests are skipped, visibly, where it is absent.
 SHARED := $(or $(URETINEX_SHARED),../shared)
 
-.PHONY: help deps build demo test check test-data test-rust test-pipelines bench picture install uninstall clean
+.PHONY: help deps build demo test check test-data test-kernels tensorrt-wheels test-rust test-pipelines bench picture install uninstall clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -25,8 +25,9 @@ build: deps ## target/release/libgsturetinex.so and target/release/uretinex
 demo: build ## A dark clip through the element, before/after pictures in demo/; INPUT=clip.mp4 takes yours
 	pipelines/demo.sh $(if $(INPUT),"$(INPUT)")
 
-test: check build ## Everything: check, pipelines and README, Rust tests
+test: check build ## Everything: check, pipelines and README, GPU kernels, Rust tests
 	$(MAKE) --no-print-directory test-pipelines
+	$(MAKE) --no-print-directory test-kernels
 	$(MAKE) --no-print-directory test-rust
 
 check: deps ## Format, clippy and rustdoc without warnings
@@ -37,11 +38,19 @@ check: deps ## Format, clippy and rustdoc without warnings
 test-pipelines: build ## The scripts of pipelines/ and what README.md says
 	pipelines/test.sh
 
+test-kernels: deps ## The shipped PTX against the kernels' sources; fetches NVIDIA's compiler library (PyPI) once
+	@.ci/install python3-pip
+	/usr/bin/python3 src/cuda/kernels/build.py check
+
 test-data: deps
 	@if [ -d "$(SHARED)/official/ckpt" ]; then \
 		.ci/install python3-numpy python3-onnx && \
 		/usr/bin/python3 tests/authors_pack.py "$(SHARED)/official/ckpt" target/authors-pack; \
 	else echo "SKIPPED: no checkpoint of the authors in $(SHARED); its golden tests will be skipped"; fi
+	@tests/tensorrt_wheels.sh lean || echo "SKIPPED: no lean TensorRT from PyPI; its tests will be skipped"
+
+tensorrt-wheels: deps ## NVIDIA's TensorRT from PyPI (600 MB) for tests that are skipped without
+	tests/tensorrt_wheels.sh lean full
 
 ifeq ($(NEXTEST),yes)
 test-rust: test-data ## Unit, integration and documentation tests

@@ -1,7 +1,12 @@
 //! What a backend is: the stages of the network on some device, and nothing of their order.
 
+use std::time::Duration;
+
+use crate::cuda::{DeviceFrameBuffer, EngineJob, GpuFigures};
 use crate::error::Result;
-use crate::frame::{Frame, FrameMut, FrameSpec, MIN_SIDE};
+use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, RawStream};
+use crate::pack::Precision;
+use crate::stage::{Parameters, Report, Stage};
 
 /// The sizes that a backend prepares for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +73,11 @@ pub trait Backend: Send {
     /// The name that users see, such as `cpu`.
     fn name(&self) -> &'static str;
 
+    /// The number format of the networks' arithmetic, once it is prepared.
+    fn precision(&self) -> Precision {
+        Precision::Fp32
+    }
+
     /// Allocates for frames of `geometry`, whose size has been checked.
     ///
     /// # Errors
@@ -97,6 +107,80 @@ pub trait Backend: Send {
 
     /// A quantity as it stands: channel by channel, row by row, at the working size without padding. For tests.
     fn read(&mut self, quantity: Quantity) -> Result<Vec<f32>>;
+
+    /// Whether the time that each stage takes by itself is wanted, at the cost of what else could run beside it.
+    fn time_stages(&mut self, _on: bool) {}
+
+    /// The time of each of [`Stage::ALL`] since the last call, from a device whose stages end later than the calls
+    /// that begin them; `None` if the calls' own time is what they took.
+    fn stage_times(&mut self) -> Result<Option<[Duration; Stage::ALL.len()]>> {
+        Ok(None)
+    }
+
+    /// The backend as one that records a frame's stages once for a size and replays them, if it is one.
+    fn replay(&mut self) -> Option<&mut dyn Replay> {
+        None
+    }
+}
+
+/// A backend that records a frame of the prepared geometry and then replays it, several frames at a time.
+///
+/// To record: [`begin`](Replay::begin), the stages between ingest and compose in their order, [`end`](Replay::end).
+pub trait Replay {
+    /// The most frames that can be under way at once.
+    fn depth(&self) -> usize;
+
+    /// Engines that `prepare` would wait for, to be had beforehand on another thread; `None` if it has them.
+    fn engine_job(&self, geometry: &Geometry) -> Option<EngineJob>;
+
+    /// Frames that were submitted and not collected.
+    fn pending(&self) -> usize;
+
+    /// What the addresses and strides of frames are multiples of, in bytes, in what was recorded; 0: nothing was.
+    fn alignment(&self) -> u32;
+
+    /// Begins a recording with ingest, for frames aligned to `alignment` bytes, a power of two up to 16. The stages
+    /// called from here on are kept, not run.
+    fn begin(&mut self, alignment: u32) -> Result<()>;
+
+    /// Ends the recording with compose.
+    fn end(&mut self) -> Result<()>;
+
+    /// Gives up a recording in which something failed.
+    fn abandon(&mut self);
+
+    /// Sends a frame on its way, and waits for nothing.
+    fn submit(&mut self, input: &Frame<'_>, parameters: Parameters) -> Result<()>;
+
+    /// Waits for the oldest frame under way.
+    fn collect(&mut self, output: &mut FrameMut<'_>) -> Result<Report>;
+
+    /// Device memory for a frame.
+    fn device_frame(&self, spec: &FrameSpec) -> Result<DeviceFrameBuffer>;
+
+    /// As [`process_device`](Replay::process_device).
+    fn process_buffers(
+        &mut self,
+        input: &DeviceFrameBuffer,
+        output: &mut DeviceFrameBuffer,
+        parameters: Parameters,
+    ) -> Result<Report>;
+
+    /// Bytes of device memory that are free.
+    fn free_memory(&self) -> Result<u64>;
+
+    /// Measures the GPU.
+    fn figures(&self) -> Result<GpuFigures>;
+
+    /// Takes a frame in device memory through what was recorded, after all that was issued on the stream `after`, and
+    /// waits until `output` is written. The two do not overlap.
+    fn process_device(
+        &mut self,
+        input: &DeviceFrame,
+        output: &DeviceFrame,
+        after: Option<RawStream>,
+        parameters: Parameters,
+    ) -> Result<Report>;
 }
 
 #[cfg(test)]

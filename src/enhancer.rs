@@ -1,16 +1,24 @@
 //! The way in: options → pack and backend → frames.
 
-use crate::backend::{Backend, Geometry, Quantity};
+use std::path::PathBuf;
+
+use crate::backend::{Backend, Geometry, Quantity, Replay};
 use crate::cpu::CpuBackend;
+use crate::cuda::{DeviceFrameBuffer, EngineJob, EngineSource, GpuFigures, RawContext, Surface, TensorRtBackend};
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Colorimetry, Frame, FrameMut, FrameSpec, MIN_SIDE, PixelFormat, Plane, PlaneMut};
+use crate::frame::{
+    Colorimetry, DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, OwnedFrame, PixelFormat, Plane, PlaneMut, RawStream,
+};
 use crate::identity::IdentityBackend;
 use crate::pack::{Manifest, Pack, Precision};
-use crate::probe::probe;
-use crate::unfold::{Parameters, Report, unfold};
+use crate::stage::{Parameters, Report};
+use crate::unfold::{record, unfold};
 
 /// The least and the greatest `ratio`.
 pub const RATIO_RANGE: std::ops::RangeInclusive<f32> = 1.0..=20.0;
+
+/// Rows and planes of the frames in a backend's own staging memory are aligned to at least this, in bytes.
+const STAGED: u32 = 16;
 
 /// Which backend does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,18 +37,23 @@ pub enum BackendChoice {
 /// How an [`Enhancer`] is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// `auto` (`full` on a GPU, `lite` on a CPU), the name of an embedded pack, or a pack's folder.
+    /// `auto` (`lite`), the name of an embedded pack, or a pack's folder.
     pub model: String,
     /// The backend.
     pub backend: BackendChoice,
-    /// The number format of the networks' arithmetic.
-    pub precision: Precision,
+    /// The number format of the networks' arithmetic; `None` is the fastest whose numbers are right: on a GPU 16 bits
+    /// if they come near those of 32 bits, on the processor 32.
+    pub precision: Option<Precision>,
     /// Threads for the work on the processor; 0 is one for every core.
     pub threads: usize,
     /// The GPU, counted from 0.
     pub device_id: u32,
     /// At most this many pixels go through the networks; 0 is all of them.
     pub max_pixels: usize,
+    /// The folder that engines are kept in; `None` is the one that [`EngineCache::new`](crate::EngineCache::new) names.
+    pub engine_cache: Option<PathBuf>,
+    /// A CUDA context of the caller's to work in; `None` is the GPU's primary one.
+    pub cuda_context: Option<RawContext>,
 }
 
 impl Default for Options {
@@ -48,10 +61,12 @@ impl Default for Options {
         Self {
             model: "auto".into(),
             backend: BackendChoice::Auto,
-            precision: Precision::Fp32,
+            precision: None,
             threads: 0,
             device_id: 0,
             max_pixels: 0,
+            engine_cache: None,
+            cuda_context: None,
         }
     }
 }
@@ -60,44 +75,62 @@ impl Default for Options {
 ///
 /// Several enhancers of the same pack share one set of weights.
 pub struct Enhancer {
-    manifest: Manifest,
-    max_pixels: usize,
+    options: Options,
+    pack: Pack,
     backend: Box<dyn Backend>,
+    /// Whether the processor takes over if the backend cannot be prepared.
+    may_fall_back: bool,
     geometry: Option<Geometry>,
+    /// The frame submitted to a backend that takes one at a time, and with what, while it waits.
+    held: OwnedFrame,
+    waiting: Option<Parameters>,
+    time_stages: bool,
 }
 
 impl Enhancer {
-    /// Loads the pack, makes the backend, and takes a small picture through both to see that numbers come out.
+    /// Loads the pack, makes the backend, and takes a small picture through the pack's networks to see that numbers
+    /// come out. Engines of a GPU are loaded or built when a size is prepared.
     ///
     /// # Errors
     /// [`ErrorKind::ModelNotFound`], [`ErrorKind::ModelInvalid`], [`ErrorKind::BackendUnavailable`] or
     /// [`ErrorKind::InvalidOption`]; the message says what was looked for and what to do.
     pub fn new(options: &Options) -> Result<Self> {
-        let choice = match options.backend {
-            BackendChoice::Auto => BackendChoice::Cpu,
-            chosen => chosen,
-        };
-        let model = match options.model.as_str() {
-            "auto" | "" => "lite",
-            other => other,
-        };
-        let pack = Pack::open(model)?;
-        let backend: Box<dyn Backend> = match choice {
-            BackendChoice::Auto | BackendChoice::Cpu => {
-                Box::new(CpuBackend::new(&pack, options.precision, options.threads)?)
-            }
+        let pack = Pack::open(&options.model)?;
+        let name = format!("{} {}", pack.manifest().name, pack.manifest().version);
+        let mut may_fall_back = false;
+        let backend: Box<dyn Backend> = match options.backend {
+            BackendChoice::Cpu => cpu(&pack, options)?,
             BackendChoice::Identity => Box::new(IdentityBackend::new(options.threads)),
-            BackendChoice::TensorRt => return Err(tensorrt_unavailable()),
+            BackendChoice::TensorRt => tensorrt(&pack, options)?,
+            BackendChoice::Auto => match tensorrt(&pack, options) {
+                Ok(backend) => {
+                    may_fall_back = true;
+                    backend
+                }
+                Err(e) if e.kind() == ErrorKind::ModelInvalid => return Err(e),
+                Err(e) => {
+                    log::info!("{name} on cpu, because tensorrt cannot be used: {e}");
+                    cpu(&pack, options)?
+                }
+            },
         };
-        let manifest = pack.manifest().clone();
-        log::info!("{} {} on {}", manifest.name, manifest.version, backend.name());
+        if backend.name() != "cpu" || options.backend != BackendChoice::Auto {
+            log::info!("{name} on {}", backend.name());
+        }
         let mut enhancer = Self {
-            manifest,
-            max_pixels: options.max_pixels,
+            options: options.clone(),
+            pack,
             backend,
+            may_fall_back,
             geometry: None,
+            held: OwnedFrame::default(),
+            waiting: None,
+            time_stages: false,
         };
-        enhancer.try_out(model)?;
+        // A backend with engines compares their numbers with the processor's when it has them.
+        if enhancer.backend.replay().is_none() {
+            enhancer.try_out(&options.model)?;
+        }
         Ok(enhancer)
     }
 
@@ -132,12 +165,18 @@ impl Enhancer {
 
     /// What the pack says of itself.
     pub fn model(&self) -> &Manifest {
-        &self.manifest
+        self.pack.manifest()
     }
 
-    /// The name of the backend in use.
+    /// The name of the backend in use. With [`BackendChoice::Auto`] it may change from `tensorrt` to `cpu` when a size
+    /// is prepared.
     pub fn backend_name(&self) -> &'static str {
         self.backend.name()
+    }
+
+    /// The number format of the networks' arithmetic, for the sizes prepared for.
+    pub fn precision(&self) -> Precision {
+        self.backend.precision()
     }
 
     /// The sizes prepared for.
@@ -145,53 +184,256 @@ impl Enhancer {
         self.geometry.as_ref()
     }
 
-    /// Allocates for frames of `spec`. [`process`](Self::process) does so by itself when the size changes; whoever
-    /// wants the cost beforehand calls this.
+    fn geometry_of(&self, spec: &FrameSpec) -> Result<Geometry> {
+        spec.validate()?;
+        Ok(Geometry::new(
+            *spec,
+            self.options.max_pixels,
+            self.pack.manifest().multiple,
+        ))
+    }
+
+    /// The engines that [`prepare`](Self::prepare) would load or build for frames of `spec`, to be had beforehand on
+    /// any thread; `None` if there is nothing to wait for.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a size outside the limits, [`ErrorKind::BackendFailed`] if memory is short.
+    /// [`ErrorKind::Unsupported`] for a size outside the limits.
+    pub fn engine_job(&mut self, spec: &FrameSpec) -> Result<Option<EngineJob>> {
+        let geometry = self.geometry_of(spec)?;
+        Ok(self.backend.replay().and_then(|replay| replay.engine_job(&geometry)))
+    }
+
+    /// Allocates for frames of `spec`. [`process`](Self::process) does so by itself when the size changes; whoever
+    /// wants the cost beforehand calls this. On a GPU it loads engines, or builds them, which takes minutes and is told
+    /// in the log: see [`engine_job`](Self::engine_job) to have them first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for a size outside the limits, [`ErrorKind::OutOfMemory`],
+    /// [`ErrorKind::InvalidOption`] if submitted frames of another size have not been collected,
+    /// [`ErrorKind::BackendUnavailable`] or [`ErrorKind::BackendFailed`] if engines cannot be had.
     pub fn prepare(&mut self, spec: &FrameSpec) -> Result<()> {
-        spec.validate()?;
-        let geometry = Geometry::new(*spec, self.max_pixels, self.manifest.multiple);
+        self.prepare_for(spec, STAGED)
+    }
+
+    fn prepare_for(&mut self, spec: &FrameSpec, alignment: u32) -> Result<()> {
+        let geometry = self.geometry_of(spec)?;
         if self.geometry != Some(geometry) {
+            if self.pending() > 0 {
+                return Err(Error::new(
+                    ErrorKind::InvalidOption,
+                    "submitted frames of another size are under way: collect them first",
+                ));
+            }
             self.geometry = None;
-            self.backend.prepare(&geometry)?;
+            match self.make_ready(&geometry, alignment) {
+                Ok(()) => {}
+                Err(e) => {
+                    self.fall_back(e)?;
+                    self.backend.prepare(&geometry)?;
+                }
+            }
             self.geometry = Some(geometry);
         }
+        match self.backend.replay() {
+            // What was recorded counts on more than these frames give.
+            Some(replay) if replay.alignment() == 0 || replay.alignment() > alignment => {
+                record(&mut *self.backend, &self.pack.manifest().schedule, alignment)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// For whoever ran an [`EngineJob`] that failed with `error`: with [`BackendChoice::Auto`] the processor takes over.
+    ///
+    /// # Errors
+    /// `error` itself where no other backend may take over.
+    pub fn fall_back(&mut self, error: Error) -> Result<()> {
+        if !self.may_fall_back || error.kind() == ErrorKind::ModelInvalid {
+            return Err(error);
+        }
+        log::warn!("cpu takes over, because tensorrt cannot be prepared: {error}");
+        self.backend = cpu(&self.pack, &self.options)?;
+        self.backend.time_stages(self.time_stages);
+        self.may_fall_back = false;
+        self.geometry = None;
         Ok(())
+    }
+
+    fn make_ready(&mut self, geometry: &Geometry, alignment: u32) -> Result<()> {
+        self.backend.prepare(geometry)?;
+        match self.backend.replay() {
+            Some(_) => record(&mut *self.backend, &self.pack.manifest().schedule, alignment),
+            None => Ok(()),
+        }
     }
 
     /// Takes one frame through the network. `output` has the same format, size and colorimetry as `input`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidFrame`] if the two differ, [`ErrorKind::InvalidOption`] for parameters outside their
-    /// range, [`ErrorKind::BackendFailed`]; the enhancer can go on with the next frame.
+    /// range or while submitted frames are under way, [`ErrorKind::BackendFailed`]; the enhancer can go on with the
+    /// next frame. Those of [`prepare`](Self::prepare).
     pub fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>, parameters: Parameters) -> Result<Report> {
-        if input.spec() != output.spec() {
-            return Err(Error::new(
-                ErrorKind::InvalidFrame,
-                format!(
-                    "input is {:?}, output is {:?}: they have to be the same",
-                    input.spec(),
-                    output.spec()
-                ),
-            ));
+        check_same(input.spec(), output.spec())?;
+        check(parameters)?;
+        self.refuse_pending()?;
+        self.prepare(input.spec())?;
+        if !self.time_stages
+            && let Some(replay) = self.backend.replay()
+        {
+            replay.submit(input, parameters)?;
+            return replay.collect(output);
         }
-        let Parameters { ratio, strength } = parameters;
-        if !RATIO_RANGE.contains(&ratio) || !(0.0..=1.0).contains(&strength) {
+        let schedule = &self.pack.manifest().schedule;
+        unfold(&mut *self.backend, schedule, input, parameters, output)
+    }
+
+    /// How many frames can be submitted before the first has to be collected.
+    pub fn depth(&mut self) -> usize {
+        self.backend.replay().map_or(1, |replay| replay.depth())
+    }
+
+    /// Frames that were submitted and not collected.
+    pub fn pending(&mut self) -> usize {
+        match self.backend.replay() {
+            Some(replay) => replay.pending(),
+            None => self.waiting.is_some().into(),
+        }
+    }
+
+    /// Sends a frame on its way. On a GPU this waits for nothing, and up to [`depth`](Self::depth) frames are under
+    /// way at once; elsewhere the work is done when the frame is collected.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process); [`ErrorKind::InvalidOption`] if as many frames are under way as there can be.
+    pub fn submit(&mut self, input: &Frame<'_>, parameters: Parameters) -> Result<()> {
+        check(parameters)?;
+        self.prepare(input.spec())?;
+        if let Some(replay) = self.backend.replay() {
+            return replay.submit(input, parameters);
+        }
+        self.refuse_pending()?;
+        self.held.fill(input);
+        self.waiting = Some(parameters);
+        Ok(())
+    }
+
+    /// Waits for the frame that was submitted first, and writes it to `output`. The report's total is the time since
+    /// it was submitted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidFrame`] if `output` is not of the submitted frame's kind, [`ErrorKind::InvalidOption`] if no
+    /// frame is under way, [`ErrorKind::BackendFailed`].
+    pub fn collect(&mut self, output: &mut FrameMut<'_>) -> Result<Report> {
+        if let Some(geometry) = &self.geometry {
+            check_same(&geometry.spec, output.spec())?;
+        }
+        if let Some(replay) = self.backend.replay() {
+            return replay.collect(output);
+        }
+        let (Some(held), Some(parameters)) = (self.held.frame(), self.waiting.take()) else {
             return Err(Error::new(
                 ErrorKind::InvalidOption,
-                format!("ratio {ratio} has to be 1 to 20 and strength {strength} 0 to 1"),
+                "no submitted frame is under way: submit one first",
+            ));
+        };
+        let schedule = &self.pack.manifest().schedule;
+        unfold(&mut *self.backend, schedule, &held?, parameters, output)
+    }
+
+    /// Takes a frame in device memory through the network, without a copy of it, after all that was issued on `after`;
+    /// returns when `output` is written. `output` is of the same kind as `input` and shares no byte with it.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process); [`ErrorKind::Unsupported`] on a backend that has no device memory.
+    pub fn process_device(
+        &mut self,
+        input: &DeviceFrame,
+        output: &DeviceFrame,
+        after: Option<RawStream>,
+        parameters: Parameters,
+    ) -> Result<Report> {
+        check_same(input.spec(), output.spec())?;
+        check(parameters)?;
+        if input.overlaps(output) {
+            return Err(Error::new(
+                ErrorKind::InvalidFrame,
+                "input and output overlap in device memory: give the output memory of its own",
             ));
         }
+        self.refuse_pending()?;
+        let [from, to] = [input, output].map(|frame| Surface::from(frame).alignment());
+        self.prepare_for(input.spec(), from.min(to))?;
+        self.on_device()?.process_device(input, output, after, parameters)
+    }
+
+    /// Memory for a frame on the backend's GPU, for programs that have none of their own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] on a backend that has no device memory, and for a size outside the limits;
+    /// [`ErrorKind::OutOfMemory`].
+    pub fn device_frame(&mut self, spec: &FrameSpec) -> Result<DeviceFrameBuffer> {
+        self.on_device()?.device_frame(spec)
+    }
+
+    /// Takes a frame of such memory through the network, as [`process_device`](Self::process_device) does.
+    ///
+    /// # Errors
+    /// As [`process_device`](Self::process_device); [`ErrorKind::InvalidOption`] for memory of another GPU.
+    pub fn process_buffers(
+        &mut self,
+        input: &DeviceFrameBuffer,
+        output: &mut DeviceFrameBuffer,
+        parameters: Parameters,
+    ) -> Result<Report> {
+        check_same(input.spec(), output.spec())?;
+        check(parameters)?;
+        self.refuse_pending()?;
         self.prepare(input.spec())?;
-        unfold(
-            self.backend.as_mut(),
-            &self.manifest.schedule,
-            input,
-            parameters,
-            output,
-        )
+        self.on_device()?.process_buffers(input, output, parameters)
+    }
+
+    /// Bytes of the GPU's memory that are free.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] on a backend that has no device memory.
+    pub fn gpu_free_memory(&mut self) -> Result<u64> {
+        self.on_device()?.free_memory()
+    }
+
+    /// Measures what the GPU's memory gives, which takes 1 GiB of it for a moment.
+    ///
+    /// # Errors
+    /// As [`device_frame`](Self::device_frame); [`ErrorKind::BackendFailed`] before a size is prepared.
+    pub fn gpu_figures(&mut self) -> Result<GpuFigures> {
+        self.on_device()?.figures()
+    }
+
+    fn on_device(&mut self) -> Result<&mut dyn Replay> {
+        let name = self.backend.name();
+        self.backend.replay().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("the {name} backend takes frames in system memory alone: bring them there first"),
+            )
+        })
+    }
+
+    fn refuse_pending(&mut self) -> Result<()> {
+        match self.pending() {
+            0 => Ok(()),
+            n => Err(Error::new(
+                ErrorKind::InvalidOption,
+                format!("{n} submitted frames are under way: collect them first"),
+            )),
+        }
+    }
+
+    /// Whether [`process`](Self::process) reports each stage's time. On the processor it always does; on a GPU the
+    /// stages are then run one by one and not as one graph, which is slower.
+    pub fn time_stages(&mut self, on: bool) {
+        self.time_stages = on;
+        self.backend.time_stages(on);
     }
 
     /// A quantity of the frame processed last; see [`Backend::read`].
@@ -203,13 +445,210 @@ impl Enhancer {
     }
 }
 
-fn tensorrt_unavailable() -> Error {
-    let machine = match probe().tensorrt_lacks() {
-        Some(lack) => format!("on this machine: {lack}"),
-        None => format!("this machine has all it would need ({})", probe().tensorrt.library),
-    };
-    Error::new(
-        ErrorKind::BackendUnavailable,
-        format!("the tensorrt backend is not part of this version: use backend=auto or backend=cpu; {machine}"),
-    )
+fn check_same(input: &FrameSpec, output: &FrameSpec) -> Result<()> {
+    if input == output {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidFrame,
+        format!("input is {input:?}, output is {output:?}: they have to be the same"),
+    ))
+}
+
+fn check(parameters: Parameters) -> Result<()> {
+    let Parameters { ratio, strength } = parameters;
+    if RATIO_RANGE.contains(&ratio) && (0.0..=1.0).contains(&strength) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidOption,
+        format!(
+            "ratio {ratio} has to be within {} to {}, strength {strength} within 0 to 1",
+            RATIO_RANGE.start(),
+            RATIO_RANGE.end()
+        ),
+    ))
+}
+
+fn cpu(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {
+    let precision = options.precision.unwrap_or(Precision::Fp32);
+    Ok(Box::new(CpuBackend::new(pack, precision, options.threads)?))
+}
+
+fn tensorrt(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {
+    let source = EngineSource::new(
+        pack,
+        options.device_id,
+        options.cuda_context,
+        options.precision,
+        options.engine_cache.clone(),
+        options.threads,
+    )?;
+    Ok(Box::new(TensorRtBackend::new(source.device(), Box::new(source))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::DevicePlane;
+    use crate::probe::probe;
+
+    fn spec(width: usize, height: usize) -> FrameSpec {
+        FrameSpec {
+            format: PixelFormat::Rgb,
+            width,
+            height,
+            colorimetry: Colorimetry::FULL,
+        }
+    }
+
+    fn options(backend: BackendChoice) -> Options {
+        Options {
+            model: "lite".into(),
+            backend,
+            ..Options::default()
+        }
+    }
+
+    fn frame(bytes: &[u8], spec: FrameSpec) -> Frame<'_> {
+        let stride = 3 * spec.width;
+        Frame::new(spec, &[Plane { data: bytes, stride }]).unwrap()
+    }
+
+    fn frame_mut(bytes: &mut [u8], spec: FrameSpec) -> FrameMut<'_> {
+        let stride = 3 * spec.width;
+        FrameMut::new(spec, [PlaneMut { data: bytes, stride }]).unwrap()
+    }
+
+    /// On a recorder with that much memory, as `auto` would have it on a GPU.
+    fn on_recorder(memory: usize) -> Enhancer {
+        Enhancer {
+            backend: Box::new(crate::cuda::on_recorder(memory)),
+            may_fall_back: true,
+            ..Enhancer::new(&options(BackendChoice::Cpu)).unwrap()
+        }
+    }
+
+    #[test]
+    fn auto_falls_back_and_tensorrt_says_why_it_cannot() {
+        let Some(lack) = probe().tensorrt_lacks() else {
+            return eprintln!("SKIPPED: this machine has a GPU and TensorRT");
+        };
+        assert_eq!(
+            Enhancer::new(&options(BackendChoice::Auto)).unwrap().backend_name(),
+            "cpu"
+        );
+        let error = Enhancer::new(&options(BackendChoice::TensorRt)).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::BackendUnavailable);
+        assert_eq!(error.to_string(), lack);
+    }
+
+    #[test]
+    fn the_processor_takes_over_where_gpu_memory_is_short() {
+        let mut enhancer = on_recorder(1 << 20);
+        enhancer.prepare(&spec(32, 32)).unwrap();
+        assert_eq!(enhancer.backend_name(), "tensorrt");
+        assert_eq!(enhancer.depth(), 2);
+        enhancer.prepare(&spec(640, 360)).unwrap();
+        assert_eq!((enhancer.backend_name(), enhancer.depth()), ("cpu", 1));
+        let dark = vec![20; 3 * 640 * 360];
+        let mut bright = vec![0; dark.len()];
+        let s = spec(640, 360);
+        let report = enhancer
+            .process(&frame(&dark, s), &mut frame_mut(&mut bright, s), Parameters::default())
+            .unwrap();
+        assert!(report.luma_out > report.luma_in);
+
+        let mut asked_for = on_recorder(1 << 20);
+        asked_for.may_fall_back = false;
+        let error = asked_for.prepare(&spec(640, 360)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
+        asked_for.prepare(&spec(32, 32)).unwrap();
+    }
+
+    #[test]
+    fn submitted_frames_come_out_as_processed_ones() {
+        let mut enhancer = Enhancer::new(&options(BackendChoice::Cpu)).unwrap();
+        let s = spec(48, 32);
+        let dark: Vec<u8> = (0..3 * 48 * 32).map(|i| (i % 60) as u8).collect();
+        let [mut processed, mut collected] = [0, 1].map(|_| vec![0u8; dark.len()]);
+        let parameters = Parameters {
+            ratio: 5.0,
+            strength: 0.8,
+        };
+        enhancer
+            .process(&frame(&dark, s), &mut frame_mut(&mut processed, s), parameters)
+            .unwrap();
+        assert_eq!(
+            enhancer.collect(&mut frame_mut(&mut collected, s)).unwrap_err().kind(),
+            ErrorKind::InvalidOption
+        );
+        enhancer.submit(&frame(&dark, s), parameters).unwrap();
+        assert_eq!((enhancer.pending(), enhancer.depth()), (1, 1));
+        for (what, refused) in [
+            ("a second frame", enhancer.submit(&frame(&dark, s), parameters)),
+            ("another size", enhancer.prepare(&spec(32, 32))),
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidOption, "{what}");
+        }
+        enhancer.collect(&mut frame_mut(&mut collected, s)).unwrap();
+        assert_eq!(processed, collected);
+        assert_eq!(enhancer.pending(), 0);
+    }
+
+    #[test]
+    fn a_recording_is_made_anew_for_frames_aligned_to_less() {
+        let mut enhancer = on_recorder(64 << 20);
+        let s = spec(32, 32);
+        let at = |address, stride| {
+            // SAFETY: on a recorder nothing is read or written through it.
+            #[allow(unsafe_code)]
+            unsafe { DeviceFrame::new(s, &[DevicePlane { address, stride }]) }.unwrap()
+        };
+        for (input, output, alignment) in [
+            (at(1 << 20, 96), at(2 << 20, 96), 16),
+            (at(1 << 20, 96), at(2 << 20, 100), 4),
+            (at(1 << 20, 96), at(2 << 20, 96), 4),
+            (at((1 << 20) + 1, 96), at(2 << 20, 96), 1),
+        ] {
+            enhancer
+                .process_device(&input, &output, None, Parameters::default())
+                .unwrap();
+            let recorded = enhancer.backend.replay().unwrap().alignment();
+            assert_eq!(recorded, alignment, "{input:?} {output:?}");
+        }
+        let same = at(1 << 20, 96);
+        for (what, error, kind) in [
+            (
+                "overlap",
+                enhancer.process_device(&same, &at((1 << 20) + 64, 96), None, Parameters::default()),
+                ErrorKind::InvalidFrame,
+            ),
+            (
+                "parameters",
+                enhancer.process_device(
+                    &same,
+                    &at(2 << 20, 96),
+                    None,
+                    Parameters {
+                        ratio: f32::NAN,
+                        strength: 1.0,
+                    },
+                ),
+                ErrorKind::InvalidOption,
+            ),
+            (
+                "on the processor",
+                Enhancer::new(&options(BackendChoice::Cpu)).unwrap().process_device(
+                    &same,
+                    &at(2 << 20, 96),
+                    None,
+                    Parameters::default(),
+                ),
+                ErrorKind::Unsupported,
+            ),
+        ] {
+            assert_eq!(error.unwrap_err().kind(), kind, "{what}");
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     BackendUnavailable,
     /// The backend failed while it worked.
     BackendFailed,
+    /// Memory of the GPU or of the host is short.
+    OutOfMemory,
     /// An option is outside its range or does not go with another one.
     InvalidOption,
 }

@@ -15,7 +15,8 @@ use crate::cpu::CpuBackend;
 use crate::error::Result;
 use crate::frame::{Colorimetry, Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut};
 use crate::pack::{Pack, Precision};
-use crate::unfold::{Parameters, unfold};
+use crate::stage::Parameters;
+use crate::unfold::unfold;
 
 /// A folder that may be absent: an environment variable, or a path beside the manifest.
 fn folder(variable: &str, default: &str) -> Option<PathBuf> {

@@ -24,7 +24,9 @@
 mod backend;
 mod colour;
 mod cpu;
+mod cuda;
 mod disjoint;
+mod driver;
 mod enhancer;
 mod error;
 mod frame;
@@ -34,19 +36,29 @@ mod identity;
 mod pack;
 mod pool;
 mod probe;
+mod shared;
 mod simd;
+mod stage;
 mod stats;
+mod tensorrt;
 mod unfold;
 
-pub use backend::{Backend, Geometry, Quantity};
+pub use backend::{Backend, Geometry, Quantity, Replay};
+pub use cuda::{DeviceFrameBuffer, EngineJob, GpuFigures, RawContext};
+pub use driver::{Driver, Gpu};
 pub use enhancer::{BackendChoice, Enhancer, Options, RATIO_RANGE};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::{
-    ChromaSite, Colorimetry, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE, Matrix, PixelFormat, Plane,
-    PlaneMut, Range,
+    ChromaSite, Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE,
+    Matrix, PixelFormat, Plane, PlaneMut, Range, RawStream,
 };
 pub use pack::{Manifest, Pack, Precision, Schedule, Subnetwork};
-pub use probe::{Driver, Gpu, Probe, SharedLibrary, TensorRt, probe, search_path};
+pub use probe::{Probe, probe};
+pub use shared::{SharedLibrary, search_path};
 pub use simd::Level;
+pub use stage::{Parameters, Report, Stage};
 pub use stats::{Percentiles, Statistics, WINDOW};
-pub use unfold::{Parameters, Report, Stage};
+pub use tensorrt::{
+    CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache, FOLDER_VARIABLE, Observer, ParseError, Progress, Step,
+    TensorRt, Version,
+};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::unfold::{Report, Stage};
+use crate::stage::{Report, Stage};
 
 /// How many of the latest frames the percentiles cover.
 pub const WINDOW: usize = 512;

@@ -1,81 +1,12 @@
 //! The order of the stages: decomposition, T rounds, adjustment. Written once, for every backend.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::frame::{Frame, FrameMut};
 use crate::pack::Schedule;
-
-/// A stage of a frame's way, for timing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Stage {
-    Ingest,
-    Decompose,
-    Update,
-    Restore,
-    Illuminate,
-    Adjust,
-    Compose,
-}
-
-impl Stage {
-    /// All stages in their order.
-    pub const ALL: [Stage; 7] = [
-        Stage::Ingest,
-        Stage::Decompose,
-        Stage::Update,
-        Stage::Restore,
-        Stage::Illuminate,
-        Stage::Adjust,
-        Stage::Compose,
-    ];
-
-    /// The name in statistics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Stage::Ingest => "ingest",
-            Stage::Decompose => "decompose",
-            Stage::Update => "update",
-            Stage::Restore => "restore",
-            Stage::Illuminate => "illuminate",
-            Stage::Adjust => "adjust",
-            Stage::Compose => "compose",
-        }
-    }
-}
-
-/// What may change with every frame.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Parameters {
-    /// How bright: 1 leaves brightness alone, 1 to 20.
-    pub ratio: f32,
-    /// How much of the result is blended over the input, 0 to 1.
-    pub strength: f32,
-}
-
-impl Default for Parameters {
-    fn default() -> Self {
-        Self {
-            ratio: 4.0,
-            strength: 1.0,
-        }
-    }
-}
-
-/// What one frame took and what it looked like.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Report {
-    /// Time spent in each of [`Stage::ALL`], over all rounds.
-    pub stages: [Duration; Stage::ALL.len()],
-    /// Time from the first stage to the last.
-    pub total: Duration,
-    /// Mean luma of the input, 0 to 1.
-    pub luma_in: f32,
-    /// Mean luma of the output, 0 to 1.
-    pub luma_out: f32,
-}
+use crate::stage::{Parameters, Report, Stage};
 
 /// Adds the time since the last lap to a stage.
 struct Clock<'a> {
@@ -111,23 +42,50 @@ pub(crate) fn unfold(
     };
     let luma_in = backend.ingest(input)?;
     clock.lap(Stage::Ingest);
-    backend.decompose()?;
-    clock.lap(Stage::Decompose);
-    for round in 0..schedule.rounds {
-        if round > 0 {
-            backend.update(schedule.gamma(round), schedule.lambda(round))?;
-            clock.lap(Stage::Update);
-        }
-        backend.restore()?;
-        clock.lap(Stage::Restore);
-        backend.illuminate()?;
-        clock.lap(Stage::Illuminate);
-    }
-    backend.adjust(parameters.ratio)?;
-    clock.lap(Stage::Adjust);
+    between(backend, schedule, parameters.ratio, &mut |stage| clock.lap(stage))?;
     let luma_out = backend.compose(input, parameters.strength, output)?;
     clock.lap(Stage::Compose);
     report.luma_in = luma_in;
     report.luma_out = luma_out;
+    if let Some(stages) = backend.stage_times()? {
+        report.stages = stages;
+    }
     Ok(report)
+}
+
+/// Has a backend record a frame whose addresses and strides are multiples of `alignment` bytes.
+pub(crate) fn record(backend: &mut dyn Backend, schedule: &Schedule, alignment: u32) -> Result<()> {
+    let recorded = record_stages(backend, schedule, alignment);
+    if recorded.is_err()
+        && let Some(replay) = backend.replay()
+    {
+        replay.abandon();
+    }
+    recorded
+}
+
+fn record_stages(backend: &mut dyn Backend, schedule: &Schedule, alignment: u32) -> Result<()> {
+    let Some(replay) = backend.replay() else { return Ok(()) };
+    replay.begin(alignment)?;
+    between(backend, schedule, Parameters::default().ratio, &mut |_| ())?;
+    backend.replay().map_or(Ok(()), |replay| replay.end())
+}
+
+/// The stages between ingest and compose.
+fn between(backend: &mut dyn Backend, schedule: &Schedule, ratio: f32, done: &mut dyn FnMut(Stage)) -> Result<()> {
+    backend.decompose()?;
+    done(Stage::Decompose);
+    for round in 0..schedule.rounds {
+        if round > 0 {
+            backend.update(schedule.gamma(round), schedule.lambda(round))?;
+            done(Stage::Update);
+        }
+        backend.restore()?;
+        done(Stage::Restore);
+        backend.illuminate()?;
+        done(Stage::Illuminate);
+    }
+    backend.adjust(ratio)?;
+    done(Stage::Adjust);
+    Ok(())
 }

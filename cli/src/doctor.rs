@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use uretinex::{BackendChoice, Enhancer, Level, Options, Pack, SharedLibrary, probe, search_path};
+use uretinex::{BackendChoice, EngineCache, Enhancer, Level, Options, Pack, SharedLibrary, probe, search_path};
 
 /// Say what this machine offers, and what to do about what it lacks
 ///
@@ -211,29 +211,42 @@ fn gpu() -> Vec<Finding> {
 
 fn tensorrt() -> Vec<Finding> {
     let trt = &probe().tensorrt;
-    if trt.library.found.is_none() {
-        return vec![Absent(
-            format!("none of {} is in {}", trt.library.names.join(", "), search_path()),
-            "with an NVIDIA GPU: install libnvinfer10 and libnvonnxparsers10 from NVIDIA's package repository, or add \
-             the folder that holds them to LD_LIBRARY_PATH"
-                .into(),
-        )];
+    let mut findings = Vec::new();
+    if trt.library.found.is_some() {
+        let version = trt
+            .version
+            .map_or("of unknown version".into(), |version| version.to_string());
+        findings.push(Here(format!("TensorRT {version}: {}", trt.library)));
     }
-    let version = trt
-        .version
-        .map_or("of unknown version".into(), |(a, b, c)| format!("{a}.{b}.{c}"));
-    let parser = match trt.parser.found {
-        Some(_) => Here(format!("ONNX parser: {}", trt.parser)),
-        None => Absent(
-            format!(
-                "ONNX parser: {} is not in {}",
-                trt.parser.names.join(", "),
-                search_path()
-            ),
-            format!("install the libnvonnxparsers package of TensorRT {version}"),
-        ),
+    if trt.parser.found.is_some() {
+        findings.push(Here(format!("ONNX parser: {}", trt.parser)));
+    }
+    if let Some(lack) = trt.lacks() {
+        let (what, remedy) = lack.split_once("; install ").unwrap_or((&lack, "another TensorRT"));
+        findings.push(Absent(what.into(), format!("with an NVIDIA GPU: install {remedy}")));
+    }
+    findings.push(engines());
+    findings
+}
+
+/// What is kept of engines that were built.
+fn engines() -> Finding {
+    let cache = match EngineCache::new(None) {
+        Ok(cache) => cache,
+        Err(e) => return Absent(format!("engines: {e}"), "set URETINEX_ENGINE_CACHE to a folder".into()),
     };
-    vec![Here(format!("TensorRT {version}: {}", trt.library)), parser]
+    let folder = cache.folder().display();
+    match cache.entries() {
+        Ok(entries) if entries.iter().any(|e| e.contents.is_err()) => Absent(
+            format!("engines: some of the {} files in {folder} are damaged", entries.len()),
+            "nothing has to be done, they are built anew; uretinex engines verify lists them".into(),
+        ),
+        Ok(entries) => Here(format!("engines kept: {} files in {folder}", entries.len())),
+        Err(e) => Absent(
+            format!("engines: {e}"),
+            "set URETINEX_ENGINE_CACHE to another folder".into(),
+        ),
+    }
 }
 
 fn gstreamer() -> Vec<Finding> {

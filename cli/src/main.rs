@@ -4,9 +4,13 @@
 
 mod bench;
 mod doctor;
+mod engines;
 mod enhance;
+mod night;
 mod options;
 mod picture;
+mod ready;
+mod selftest;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -28,7 +32,10 @@ struct Cli {
 enum Command {
     Image(enhance::Args),
     Bench(bench::Args),
+    Engines(engines::Args),
     Doctor(doctor::Args),
+    #[command(hide = true)]
+    Selftest(selftest::Args),
 }
 
 /// Messages of the library, on standard error.
@@ -65,7 +72,9 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Image(args) => enhance::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Engines(args) => engines::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Selftest(args) => selftest::run(args),
     };
     outcome.unwrap_or_else(|message| {
         eprintln!("error: {message}");

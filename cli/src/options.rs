@@ -1,5 +1,7 @@
 //! The options that sub-commands share.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
 use uretinex::{BackendChoice, Options, Precision, RATIO_RANGE};
 
@@ -10,11 +12,17 @@ pub struct NetworkArgs {
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     backend: BackendArg,
     /// Number format of the networks' arithmetic
-    #[arg(long, value_enum, default_value_t = PrecisionArg::Fp32)]
+    #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
     precision: PrecisionArg,
     /// Threads for the work on the processor; 0 is one for every core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// The GPU, counted from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    device_id: u32,
+    /// Where a GPU's engines are kept; without it as URETINEX_ENGINE_CACHE or the XDG cache folder says
+    #[arg(long, value_name = "DIR")]
+    engine_cache: Option<PathBuf>,
     /// At most this many pixels go through the networks, the result is brought back to full size; 0 is all of them
     #[arg(long, value_name = "N", default_value_t = 0)]
     max_pixels: usize,
@@ -33,9 +41,21 @@ enum BackendArg {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum PrecisionArg {
+pub enum PrecisionArg {
+    /// On a GPU 16 bits if their numbers come near those of 32, on the processor 32 bits
+    Auto,
     Fp32,
     Fp16,
+}
+
+impl From<PrecisionArg> for Option<Precision> {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::Auto => None,
+            PrecisionArg::Fp32 => Some(Precision::Fp32),
+            PrecisionArg::Fp16 => Some(Precision::Fp16),
+        }
+    }
 }
 
 impl NetworkArgs {
@@ -49,11 +69,10 @@ impl NetworkArgs {
                 BackendArg::Tensorrt => BackendChoice::TensorRt,
                 BackendArg::Identity => BackendChoice::Identity,
             },
-            precision: match self.precision {
-                PrecisionArg::Fp32 => Precision::Fp32,
-                PrecisionArg::Fp16 => Precision::Fp16,
-            },
+            precision: self.precision.into(),
             threads: self.threads,
+            device_id: self.device_id,
+            engine_cache: self.engine_cache.clone(),
             max_pixels: self.max_pixels,
             ..Options::default()
         }

@@ -5,10 +5,11 @@
 
 use gst::glib;
 
+mod gstcuda;
 mod logging;
 mod uretinexenhance;
 
-pub use uretinexenhance::{Backend, Precision, URetinexEnhance};
+pub use uretinexenhance::{Backend, OnEngineBuild, Precision, URetinexEnhance};
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     logging::install();

@@ -148,6 +148,8 @@ fn choices_wait_for_ready() {
         ("backend", "cpu"),
         ("threads", "1"),
         ("precision", "fp16"),
+        ("on-engine-build", "cpu"),
+        ("engine-cache", "/nowhere"),
     ] {
         let before = rig.element.property_value(name);
         rig.element.set_property_from_str(name, value);

@@ -15,6 +15,8 @@ pub(crate) use compose::{Relit, compose};
 pub(crate) use guided::Guide;
 pub(crate) use ingest::ingest;
 pub(crate) use planes::Planes;
+pub(crate) use store::Store;
+pub(crate) use unpack::Unpack;
 
 /// Pixels of a row that are worked on at once.
 const BLOCK: usize = 512;
@@ -48,7 +50,7 @@ fn luma_sum(r: &[f32], g: &[f32], b: &[f32], (kr, kb): (f32, f32)) -> u64 {
 }
 
 /// Mean of `pixels` values summed by [`luma_sum`].
-fn luma_mean(sum: u64, pixels: usize) -> f32 {
+pub(crate) fn luma_mean(sum: u64, pixels: usize) -> f32 {
     (sum as f64 / LUMA_ONE as f64 / pixels as f64) as f32
 }
 

@@ -11,15 +11,15 @@ use crate::disjoint::Disjoint;
 use crate::frame::{ColourModel, Component, Frame, FrameSpec, Layout};
 
 /// What turns R'G'B' into a frame's codes.
-pub(super) struct Store {
+pub(crate) struct Store {
     pub layout: &'static Layout,
-    /// Code of black and span, at the word's scale.
-    luma: (f32, f32),
-    middle: f32,
+    /// Code of black and span.
+    pub luma: (f32, f32),
+    pub middle: f32,
     /// K_R, K_B.
-    weights: (f32, f32),
+    pub weights: (f32, f32),
     /// s_c / 2(1−K_B), s_c / 2(1−K_R).
-    chroma: (f32, f32),
+    pub chroma: (f32, f32),
     cosited_x: bool,
     pub cosited_y: bool,
 }
@@ -64,7 +64,7 @@ impl Store {
     }
 
     /// Whether chroma rows are made of two or three pixel rows.
-    pub fn halves_rows(&self) -> bool {
+    pub(super) fn halves_rows(&self) -> bool {
         self.layout.colour.iter().any(|c| c.sub_y > 0)
     }
 
@@ -74,7 +74,7 @@ impl Store {
     /// The caller alone writes row `y`.
     #[allow(unsafe_code)]
     #[inline(always)]
-    pub unsafe fn write_rgb(&self, rows: &Rows<'_>, input: &Frame<'_>, y: usize, x: usize, rgb: [&[f32]; 3]) {
+    pub(super) unsafe fn write_rgb(&self, rows: &Rows<'_>, input: &Frame<'_>, y: usize, x: usize, rgb: [&[f32]; 3]) {
         let l = self.layout;
         let n = rgb[0].len();
         let mut codes = [[0u8; BLOCK]; 4];
@@ -134,7 +134,7 @@ impl Store {
     /// The caller alone writes row `y`.
     #[allow(unsafe_code)]
     #[inline(always)]
-    pub unsafe fn write_luma(&self, rows: &Rows<'_>, y: usize, x: usize, rgb: [&[f32]; 3]) {
+    pub(super) unsafe fn write_luma(&self, rows: &Rows<'_>, y: usize, x: usize, rgb: [&[f32]; 3]) {
         let c = &self.layout.colour[0];
         let n = rgb[0].len();
         // SAFETY: the caller's word.
@@ -146,7 +146,7 @@ impl Store {
 
     /// Adds `weight` times the colour differences of a row of pixels to `u` and `v`.
     #[inline(always)]
-    pub fn add_chroma(&self, weight: f32, rgb: [&[f32]; 3], u: &mut [f32], v: &mut [f32]) {
+    pub(super) fn add_chroma(&self, weight: f32, rgb: [&[f32]; 3], u: &mut [f32], v: &mut [f32]) {
         let (kr, kb) = self.weights;
         let kg = 1.0 - kr - kb;
         let (cu, cv) = (weight * self.chroma.0, weight * self.chroma.1);
@@ -165,7 +165,7 @@ impl Store {
     /// The caller alone writes chroma row `j`.
     #[allow(unsafe_code)]
     #[inline(always)]
-    pub unsafe fn write_chroma(&self, rows: &Rows<'_>, j: usize, x: usize, n: usize, u: &[f32], v: &[f32]) {
+    pub(super) unsafe fn write_chroma(&self, rows: &Rows<'_>, j: usize, x: usize, n: usize, u: &[f32], v: &[f32]) {
         let mut codes = [[0u16; BLOCK]; 2];
         let count = n.div_ceil(2);
         let [left, own, right] = if self.cosited_x {

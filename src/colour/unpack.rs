@@ -18,16 +18,17 @@ pub(super) type Lines = [Block; 2];
 pub(super) const LINES: Lines = [[0.0; BLOCK + 4]; 2];
 
 /// What turns a frame's codes into R'G'B'.
-pub(super) struct Unpack {
+pub(crate) struct Unpack {
     layout: &'static Layout,
     width: usize,
     height: usize,
-    cosited_x: bool,
-    cosited_y: bool,
-    luma: (f32, f32),
+    pub cosited_x: bool,
+    pub cosited_y: bool,
+    /// Black, and the reciprocal of the span, of words as they lie.
+    pub luma: (f32, f32),
     /// 2(1−K_R)/s_c; K_B·2(1−K_B)/(K_G·s_c); K_R·2(1−K_R)/(K_G·s_c); 2(1−K_B)/s_c.
-    chroma: [f32; 4],
-    middle: f32,
+    pub chroma: [f32; 4],
+    pub middle: f32,
 }
 
 impl Unpack {
@@ -54,7 +55,7 @@ impl Unpack {
 
     /// Pixels `x0..x0 + n` of row `y` to `out[_][..n]`, between 0 and 1. `x0` is even, `n` at most `BLOCK + 4`.
     #[inline(always)]
-    pub fn read(&self, frame: &Frame<'_>, y: usize, x0: usize, n: usize, lines: &mut Lines, out: &mut Rgb) {
+    pub(super) fn read(&self, frame: &Frame<'_>, y: usize, x0: usize, n: usize, lines: &mut Lines, out: &mut Rgb) {
         let l = self.layout;
         let wide = l.depth > 8;
         let (black, scale) = self.luma;

@@ -15,7 +15,14 @@ use crate::pack::{Pack, Precision, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
 use engine::Workspace;
+#[cfg(test)]
+pub(crate) use engine::operators;
+#[cfg(test)]
+pub(crate) use networks::Networks;
+#[cfg(not(test))]
 use networks::Networks;
+#[cfg(test)]
+pub(crate) use update::update;
 
 /// URetinex-Net on the processor. Weights are shared by all backends of one pack.
 pub(crate) struct CpuBackend {

@@ -15,7 +15,7 @@ const STRIP: usize = 16 * 1024;
 
 /// Updates P and Q in place, in one pass over memory. γ and λ are above 0.
 #[allow(clippy::too_many_arguments, unsafe_code)]
-pub(super) fn update(
+pub(crate) fn update(
     pool: &Pool,
     level: Level,
     gamma: f32,

@@ -43,7 +43,7 @@ impl FrameSpec {
         ))
     }
 
-    fn check(&self, planes: impl ExactSizeIterator<Item = (usize, usize)>) -> Result<()> {
+    pub(super) fn check(&self, planes: impl ExactSizeIterator<Item = (usize, usize)>) -> Result<()> {
         self.validate()?;
         let name = self.format.name();
         let wanted = self.format.planes();
@@ -64,7 +64,9 @@ impl FrameSpec {
                     ),
                 ));
             }
-            let needed = stride * (self.format.rows(i, self.height) - 1) + row;
+            let needed = stride
+                .saturating_mul(self.format.rows(i, self.height) - 1)
+                .saturating_add(row);
             if len < needed {
                 return Err(Error::new(
                     ErrorKind::InvalidFrame,

@@ -28,6 +28,10 @@ macro_rules! with_code {
                 let $code = gst::LibraryError::Init;
                 $with
             }
+            ErrorKind::OutOfMemory => {
+                let $code = gst::ResourceError::NoSpaceLeft;
+                $with
+            }
             ErrorKind::InvalidOption => {
                 let $code = gst::LibraryError::Settings;
                 $with

@@ -7,58 +7,39 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
-use gst_base::subclass::base_transform::{GenerateOutputSuccess, InputBuffer, PrepareOutputBufferSuccess};
+use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use gst_video::{VideoBufferPool, VideoInfo, VideoMeta};
-use uretinex::{Enhancer, Error, ErrorKind, Parameters, RATIO_RANGE, Report};
+use uretinex::{Error, ErrorKind, RATIO_RANGE};
 
-use super::buffers::Layout;
 use super::caps::{self, Stream};
 use super::counters::{Counters, InUse};
-use super::latency::{self, Latency};
+use super::device::{self, Device};
+use super::latency::Latency;
 use super::settings::{self, Live, Settings};
 use super::{CAT, errors, qos};
+use crate::gstcuda::Tenant;
+use worker::{Failure, Worker};
 
-/// What works on frames.
-struct Worker {
-    enhancer: Enhancer,
-    stream: Option<Stream>,
-    /// Kinds of warnings that are on the bus already.
-    warned: Vec<ErrorKind>,
-    warned_of_curve: bool,
-}
+mod worker;
 
 /// Implementation of the element.
 #[derive(Default)]
 pub struct URetinexEnhance {
     settings: Mutex<Settings>,
-    counters: Mutex<Counters>,
+    pub(super) counters: Mutex<Counters>,
     worker: Mutex<Option<Worker>>,
+    pub(super) device: Device,
     latency: Latency,
     /// Whether what is downstream reads strides from video metas.
     strides_downstream: AtomicBool,
     /// The caps refused last, so that a retry is not reported again.
     refused: Mutex<Option<gst::Caps>>,
-}
-
-/// Why a frame was not enhanced.
-enum Failure {
-    /// The stream is to stop, or has an error of its own.
-    Flow(gst::FlowError),
-    /// This frame is passed on as it is.
-    Frame(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Frame(error)
-    }
 }
 
 /// A panic while the lock was held leaves data that is still in order.
@@ -67,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs `f`; a panic becomes an error.
-fn without_panic<T>(f: impl FnOnce() -> uretinex::Result<T>) -> uretinex::Result<T> {
+pub(super) fn without_panic<T>(f: impl FnOnce() -> uretinex::Result<T>) -> uretinex::Result<T> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
@@ -82,6 +63,20 @@ fn without_panic<T>(f: impl FnOnce() -> uretinex::Result<T>) -> uretinex::Result
 }
 
 impl URetinexEnhance {
+    /// Why frames in CUDA memory are not taken, if they are not.
+    fn lacks_cuda(&self) -> Option<String> {
+        let (backend, _) = lock(&self.settings).device();
+        let in_use = lock(&self.counters).in_use.as_ref().map(|u| u.backend);
+        self.device.lacks(backend, in_use)
+    }
+
+    /// What `caps` leaves where CUDA memory is not taken; none if that is all of it.
+    fn without_cuda(&self, caps: &gst::Caps) -> Option<gst::Caps> {
+        let lacks = device::mentioned(caps).then(|| self.lacks_cuda()).flatten()?;
+        gst::debug!(CAT, imp = self, "CUDA memory is not offered: {lacks}");
+        Some(device::without(caps))
+    }
+
     /// Sets controlled properties to their values at the buffer's time.
     fn follow_controller(&self, buffer: &gst::BufferRef) {
         let element = self.obj();
@@ -125,75 +120,6 @@ impl URetinexEnhance {
             ),
         );
         gst::warning!(CAT, imp = self, "{error}");
-        errors::warn(&self.obj(), &error);
-    }
-
-    /// Takes one buffer through the network, into a buffer of the pool.
-    fn enhance(&self, input: &gst::Buffer, parameters: Parameters) -> Result<gst::Buffer, Failure> {
-        let started = Instant::now();
-        let mut worker = lock(&self.worker);
-        let Some(Worker {
-            enhancer,
-            stream: Some(stream),
-            ..
-        }) = worker.as_mut()
-        else {
-            return Err(Failure::Flow(gst::FlowError::NotNegotiated));
-        };
-        let unreadable =
-            |e: glib::BoolError| Error::new(ErrorKind::InvalidFrame, format!("no access to the buffer: {e}"));
-        let map = input.map_readable().map_err(unreadable)?;
-        let frame = Layout::of(input, &stream.info)?.frame(&map, stream.spec)?;
-
-        let prepared = self
-            .parent_prepare_output_buffer(InputBuffer::Readable(input))
-            .map_err(Failure::Flow)?;
-        let PrepareOutputBufferSuccess::Buffer(mut output) = prepared else {
-            return Err(Failure::Flow(gst::FlowError::Error));
-        };
-        let buffer = output.make_mut();
-        let layout = Layout::of(buffer, &stream.info)?;
-        let mut map_out = buffer.map_writable().map_err(unreadable)?;
-        let mut frame_out = layout.frame_mut(&mut map_out, stream.spec)?;
-        let report = without_panic(|| enhancer.process(&frame, &mut frame_out, parameters))?;
-        drop(map_out);
-        drop(worker);
-        self.account(
-            Report {
-                total: started.elapsed(),
-                ..report
-            },
-            parameters.ratio,
-        );
-        Ok(output)
-    }
-
-    /// Adds an enhanced frame to the statistics, and to the latency.
-    fn account(&self, report: Report, ratio: f32) {
-        let mut counters = lock(&self.counters);
-        counters.add(&report, ratio);
-        if counters.frames() % latency::INTERVAL != 1 {
-            return;
-        }
-        let p95 = counters.total().p95;
-        drop(counters);
-        if self.latency.measured(p95) {
-            let element = self.obj();
-            gst::info!(CAT, imp = self, "latency is now {}", self.latency.reported());
-            let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
-        }
-    }
-
-    /// Counts a frame that is passed on for an error, and reports the first of its kind.
-    fn frame_failed(&self, error: &Error) {
-        gst::warning!(CAT, imp = self, "frame passed on unchanged: {error}");
-        lock(&self.counters).failed += 1;
-        let mut worker = lock(&self.worker);
-        let Some(worker) = worker.as_mut().filter(|w| !w.warned.contains(&error.kind())) else {
-            return;
-        };
-        worker.warned.push(error.kind());
-        let error = Error::new(error.kind(), format!("a frame is passed on unchanged: {error}"));
         errors::warn(&self.obj(), &error);
     }
 
@@ -265,6 +191,24 @@ impl ObjectImpl for URetinexEnhance {
 impl GstObjectImpl for URetinexEnhance {}
 
 impl ElementImpl for URetinexEnhance {
+    fn set_context(&self, context: &gst::Context) {
+        let (backend, device) = lock(&self.settings).device();
+        self.device
+            .set_context(self.obj().upcast_ref(), context, backend, device);
+        self.parent_set_context(context);
+    }
+
+    fn post_message(&self, message: gst::Message) -> bool {
+        let asks =
+            matches!(message.view(), gst::MessageView::NeedContext(need) if device::is_context(need.context_type()));
+        let posted = self.parent_post_message(message);
+        if asks {
+            let (backend, device) = lock(&self.settings).device();
+            self.device.asked(self.obj().upcast_ref(), backend, device);
+        }
+        posted
+    }
+
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
         static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
             gst::subclass::ElementMetadata::new(
@@ -297,16 +241,23 @@ impl BaseTransformImpl for URetinexEnhance {
 
     /// READY to PAUSED: loads the pack, so that whatever is wrong with it fails the state change.
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let options = lock(&self.settings).options();
+        let settings = lock(&self.settings).clone();
+        let (options, (backend, device)) = (settings.options(), settings.device());
         gst::debug!(CAT, imp = self, "{options:?}");
-        let enhancer = without_panic(|| Enhancer::new(&options)).map_err(|e| errors::message(&e))?;
+        let context = self.device.start(self.obj().upcast_ref(), backend, device);
+        let tenant = without_panic(|| Tenant::new(&options, context)).map_err(|e| {
+            self.device.stop();
+            errors::message(&e)
+        })?;
         *lock(&self.counters) = Counters::of(InUse {
-            backend: enhancer.backend_name(),
-            model: enhancer.model().name.clone(),
+            backend: tenant.enhancer.backend_name(),
+            model: tenant.enhancer.model().name.clone(),
         });
         *lock(&self.worker) = Some(Worker {
-            enhancer,
+            tenant,
             stream: None,
+            building: None,
+            stand_in: None,
             warned: Vec::new(),
             warned_of_curve: false,
         });
@@ -320,6 +271,7 @@ impl BaseTransformImpl for URetinexEnhance {
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.worker) = None;
         lock(&self.counters).in_use = None;
+        self.device.stop();
         Ok(())
     }
 
@@ -333,7 +285,7 @@ impl BaseTransformImpl for URetinexEnhance {
 
     fn sink_event(&self, event: gst::Event) -> bool {
         if let gst::EventView::Caps(e) = event.view()
-            && let Err(error) = Stream::new(e.caps())
+            && let Err(error) = Stream::new(e.caps(), || self.lacks_cuda())
         {
             self.refuse(&e.caps_owned(), &error);
             return false;
@@ -342,10 +294,10 @@ impl BaseTransformImpl for URetinexEnhance {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let prepared = Stream::new(incaps).and_then(|stream| {
+        let prepared = Stream::new(incaps, || self.lacks_cuda()).and_then(|stream| {
             let mut worker = lock(&self.worker);
             if let Some(worker) = worker.as_mut() {
-                without_panic(|| worker.enhancer.prepare(&stream.spec))?;
+                self.make_ready(worker, &stream)?;
                 worker.stream = Some(stream.clone());
             }
             Ok(stream)
@@ -378,16 +330,25 @@ impl BaseTransformImpl for URetinexEnhance {
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if query.type_() == gst::QueryType::Context && self.device.answer(self.obj().upcast_ref(), query) {
+            return true;
+        }
         if !BaseTransformImplExt::parent_query(self, direction, query) {
             return false;
         }
-        if let gst::QueryViewMut::Latency(q) = query.view_mut()
-            && direction == gst::PadDirection::Src
-        {
-            let (live, min, max) = q.result();
-            let own = self.latency.reported();
-            self.latency.set_live(live);
-            q.set(live, min + own, max.map(|max| max + own));
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(q) if direction == gst::PadDirection::Src => {
+                let (live, min, max) = q.result();
+                let own = self.latency.reported();
+                self.latency.set_live(live);
+                q.set(live, min + own, max.map(|max| max + own));
+            }
+            gst::QueryViewMut::Caps(q) => {
+                if let Some(rest) = q.result_owned().and_then(|caps| self.without_cuda(&caps)) {
+                    q.set_result(&rest);
+                }
+            }
+            _ => {}
         }
         true
     }
@@ -395,7 +356,12 @@ impl BaseTransformImpl for URetinexEnhance {
     fn decide_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
         let strides = query.find_allocation_meta::<VideoMeta>().is_some();
         self.strides_downstream.store(strides, Ordering::Relaxed);
-        if query.allocation_pools().next().is_none()
+        let on_gpu = query.get_owned().0.filter(|caps| device::holds(caps));
+        if let Some(caps) = on_gpu {
+            self.device
+                .decide(query, &caps)
+                .map_err(|e| gst::loggable_error!(CAT, "{e}"))?;
+        } else if query.allocation_pools().next().is_none()
             && let (Some(caps), _) = query.get_owned()
         {
             let size = self.unit_size(&caps).unwrap_or(0) as u32;
@@ -414,6 +380,12 @@ impl BaseTransformImpl for URetinexEnhance {
         query: &mut gst::query::Allocation,
     ) -> Result<(), gst::LoggableError> {
         self.parent_propose_allocation(decide_query, query)?;
+        if let (Some(caps), need_pool) = query.get_owned()
+            && device::holds(&caps)
+        {
+            let proposed = self.device.propose(query, &caps, need_pool);
+            return proposed.map_err(|e| gst::loggable_error!(CAT, "{e}"));
+        }
         // Buffers may go downstream as they came: their strides have to be welcome there.
         if self.strides_downstream.load(Ordering::Relaxed) && query.find_allocation_meta::<VideoMeta>().is_none() {
             query.add_allocation_meta::<VideoMeta>(None);
@@ -453,6 +425,10 @@ impl BaseTransformImpl for URetinexEnhance {
         match self.enhance(&input, live.parameters) {
             Ok(output) => Ok(GenerateOutputSuccess::Buffer(output)),
             Err(Failure::Flow(error)) => Err(error),
+            Err(Failure::Building) => {
+                lock(&self.counters).passed += 1;
+                Ok(GenerateOutputSuccess::Buffer(input))
+            }
             Err(Failure::Frame(error)) => {
                 self.frame_failed(&error);
                 Ok(GenerateOutputSuccess::Buffer(input))

@@ -1,8 +1,10 @@
 //! The element `uretinexenhance` and the enumerations of its properties.
 
 mod buffers;
+mod building;
 mod caps;
 mod counters;
+mod device;
 mod errors;
 mod imp;
 mod latency;
@@ -73,8 +75,14 @@ impl From<Backend> for uretinex::BackendChoice {
 #[enum_type(name = "GstURetinexPrecision")]
 #[repr(i32)]
 pub enum Precision {
-    /// 32-bit floating point.
+    /// The fastest whose numbers are right.
     #[default]
+    #[enum_value(
+        name = "On a GPU 16 bits if their numbers come near those of 32 bits, on a CPU 32 bits",
+        nick = "auto"
+    )]
+    Auto,
+    /// 32-bit floating point.
     #[enum_value(name = "32-bit floating point", nick = "fp32")]
     Fp32,
     /// 16-bit floating point.
@@ -82,18 +90,37 @@ pub enum Precision {
     Fp16,
 }
 
-impl From<Precision> for uretinex::Precision {
+impl From<Precision> for Option<uretinex::Precision> {
     fn from(precision: Precision) -> Self {
         match precision {
-            Precision::Fp32 => Self::Fp32,
-            Precision::Fp16 => Self::Fp16,
+            Precision::Auto => None,
+            Precision::Fp32 => Some(uretinex::Precision::Fp32),
+            Precision::Fp16 => Some(uretinex::Precision::Fp16),
         }
     }
+}
+
+/// Property `on-engine-build`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstURetinexOnEngineBuild")]
+#[repr(i32)]
+pub enum OnEngineBuild {
+    /// Frames wait.
+    #[default]
+    #[enum_value(name = "Frames wait until the engines are ready", nick = "wait")]
+    Wait,
+    /// Frames go through untouched.
+    #[enum_value(name = "Frames go through untouched", nick = "passthrough")]
+    Passthrough,
+    /// The processor does the work.
+    #[enum_value(name = "The processor does the work", nick = "cpu")]
+    Cpu,
 }
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     Backend::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     Precision::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    OnEngineBuild::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(
         Some(plugin),
         "uretinexenhance",

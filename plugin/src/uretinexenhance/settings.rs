@@ -1,12 +1,13 @@
 //! The properties that users set: one table of specifications, and the values.
 
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use gst::glib;
 use gst::prelude::*;
 use uretinex::{MAX_SIDE, Options, Parameters, RATIO_RANGE};
 
-use super::{Backend, Precision};
+use super::{Backend, OnEngineBuild, Precision};
 
 /// The most threads that can be asked for.
 const MAX_THREADS: u32 = 1024;
@@ -37,6 +38,8 @@ pub(super) struct Settings {
     threads: u32,
     precision: Precision,
     max_pixels: u32,
+    engine_cache: Option<String>,
+    pub on_engine_build: OnEngineBuild,
 }
 
 impl Default for Settings {
@@ -52,6 +55,8 @@ impl Default for Settings {
             threads: 0,
             precision: Precision::default(),
             max_pixels: 0,
+            engine_cache: None,
+            on_engine_build: OnEngineBuild::default(),
         }
     }
 }
@@ -66,7 +71,14 @@ impl Settings {
             threads: self.threads as usize,
             device_id: self.device_id,
             max_pixels: self.max_pixels as usize,
+            engine_cache: self.engine_cache.clone().map(PathBuf::from),
+            cuda_context: None,
         }
+    }
+
+    /// The backend asked for, and the GPU.
+    pub fn device(&self) -> (Backend, u32) {
+        (self.backend, self.device_id)
     }
 
     /// Takes a property's new value; false if the value is not a number.
@@ -87,6 +99,8 @@ impl Settings {
             "threads" => self.threads = get(value),
             "precision" => self.precision = get(value),
             "max-pixels" => self.max_pixels = get(value),
+            "engine-cache" => self.engine_cache = get(value),
+            "on-engine-build" => self.on_engine_build = get(value),
             _ => unreachable!("no writable property {name}"),
         }
         true
@@ -104,6 +118,8 @@ impl Settings {
             "threads" => self.threads.to_value(),
             "precision" => self.precision.to_value(),
             "max-pixels" => self.max_pixels.to_value(),
+            "engine-cache" => self.engine_cache.to_value(),
+            "on-engine-build" => self.on_engine_build.to_value(),
             _ => return None,
         })
     }
@@ -149,7 +165,7 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecString::builder("model")
                 .nick("Model")
-                .blurb("The model pack: auto (full on a GPU, lite on a CPU), full, lite, or a folder")
+                .blurb("The model pack: auto (lite), full, lite, or a folder")
                 .default_value(Some(d.model.as_str()))
                 .mutable_ready()
                 .build(),
@@ -182,6 +198,16 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .blurb("At most this many pixels of a frame go through the networks, the rest is interpolated along edges (0 = native size)")
                 .maximum((MAX_SIDE * MAX_SIDE) as u32)
                 .default_value(d.max_pixels)
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("engine-cache")
+                .nick("Engine cache")
+                .blurb("The folder that a GPU's engines are kept in (none: URETINEX_ENGINE_CACHE, or the XDG cache folder)")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("on-engine-build", d.on_engine_build)
+                .nick("On engine build")
+                .blurb("What becomes of frames while engines are loaded or built")
                 .mutable_ready()
                 .build(),
             // The base class has a property of this name whose default is false.

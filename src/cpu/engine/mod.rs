@@ -59,6 +59,16 @@ pub fn workspace(networks: &[&Network], width: usize, height: usize, threads: us
     Workspace::new(&plans, width, height, threads)
 }
 
+/// The operators that an ONNX file uses, one for each node.
+#[cfg(test)]
+pub fn operators(onnx: &[u8]) -> Result<Vec<String>> {
+    Ok(onnx::Onnx::parse(onnx)?
+        .nodes
+        .iter()
+        .map(|node| node.op.to_string())
+        .collect())
+}
+
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::ModelInvalid, message)
 }

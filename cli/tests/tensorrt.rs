@@ -1,0 +1,246 @@
+//! What the program says of TensorRT libraries that cannot be used, and of the folder with engines. Needs no GPU: the
+//! libraries are small ones, compiled here, that do no more than tell a version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder of its own for one test, gone at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("uretinex-cli-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Compiles a shared library.
+    fn library(&self, soname: &str, source: &str, needs: &[&str]) {
+        let (c, library) = (self.0.join("source.c"), self.0.join(soname));
+        fs::write(&c, source).unwrap();
+        let out = Command::new("cc")
+            .args([
+                "-shared",
+                "-fPIC",
+                "-Wl,--no-as-needed",
+                &format!("-Wl,-soname,{soname}"),
+                "-o",
+            ])
+            .args([&library, &c])
+            .args(needs.iter().map(|name| self.0.join(name)))
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    /// One that tells the version of TensorRT.
+    fn inference(&self, soname: &str, told: u32) {
+        self.library(
+            soname,
+            &format!("int getInferLibVersion(void) {{ return {told}; }}\n"),
+            &[],
+        );
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn uretinex(args: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_uretinex"))
+        .args(args)
+        .env("URETINEX_TENSORRT", folder)
+        .env("URETINEX_ENGINE_CACHE", folder.join("cache"))
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn doctor_names_what_is_wrong_with_tensorrt() {
+    type Make = fn(&Folder);
+    let cases: [(&str, Make, &[&str]); 6] = [
+        (
+            "empty",
+            |_| (),
+            &["none of libnvinfer.so.11", "URETINEX_TENSORRT", "install libnvinfer10"],
+        ),
+        (
+            "nine",
+            |folder| folder.inference("libnvinfer.so.9", 9300),
+            &[
+                "TensorRT 9.3.0",
+                "none that this program knows",
+                "8.5, 8.6, 10.x and 11.x",
+            ],
+        ),
+        (
+            "twelve",
+            |folder| folder.inference("libnvinfer.so.12", 120_003),
+            &["TensorRT 12.0.3", "none that this program knows"],
+        ),
+        (
+            "without-parser",
+            |folder| {
+                fs::create_dir(folder.0.join("lib")).unwrap();
+                folder.inference("libnvinfer.so.10", 100_300);
+                fs::rename(folder.0.join("libnvinfer.so.10"), folder.0.join("lib/libnvinfer.so.10")).unwrap();
+            },
+            &[
+                "TensorRT 10.3.0",
+                "without its ONNX parser",
+                "libnvonnxparser.so.10",
+                "install the libnvonnxparsers",
+            ],
+        ),
+        (
+            "without-plugins",
+            |folder| {
+                folder.inference("libnvinfer.so.8", 8503);
+                folder.library("libnvinfer_plugin.so.8", "int plugins;\n", &[]);
+                folder.library("libnvonnxparser.so.8", "int parser;\n", &["libnvinfer_plugin.so.8"]);
+                fs::remove_file(folder.0.join("libnvinfer_plugin.so.8")).unwrap();
+            },
+            &[
+                "libnvonnxparser.so.8, cannot be opened",
+                "install libnvinfer_plugin.so.8",
+            ],
+        ),
+        (
+            "without-cublas",
+            |folder| {
+                folder.inference("libnvinfer.so.8", 8503);
+                folder.library("libcublas.so.11", "int cublas;\n", &[]);
+                folder.library("libnvinfer_plugin.so.8", "int plugins;\n", &["libcublas.so.11"]);
+                folder.library("libnvonnxparser.so.8", "int parser;\n", &["libnvinfer_plugin.so.8"]);
+                fs::remove_file(folder.0.join("libcublas.so.11")).unwrap();
+            },
+            &["libnvonnxparser.so.8, cannot be opened", "install libcublas.so.11"],
+        ),
+    ];
+    for (name, make, parts) in cases {
+        let folder = Folder::new(name);
+        make(&folder);
+        let out = uretinex(&["doctor"], &folder.0);
+        let report = text(&out.stdout);
+        assert!(out.status.success(), "{name}: {report}");
+        let section = report
+            .split("\nTensorRT\n")
+            .nth(1)
+            .unwrap()
+            .split("\n\n")
+            .next()
+            .unwrap();
+        for part in parts {
+            assert!(section.contains(part), "{name}: no '{part}' in {section}");
+        }
+    }
+}
+
+#[test]
+fn the_parser_is_found_with_its_plugins_beside_it() {
+    let folder = Folder::new("whole");
+    folder.inference("libnvinfer.so.8", 8601);
+    folder.library("libnvinfer_plugin.so.8", "int plugins;\n", &[]);
+    folder.library("libnvonnxparser.so.8", "int parser;\n", &["libnvinfer_plugin.so.8"]);
+    let out = uretinex(&["doctor"], &folder.0);
+    let report = text(&out.stdout);
+    for part in [
+        "yes  TensorRT 8.6.1: ",
+        "yes  ONNX parser: ",
+        "yes  engines kept: 0 files",
+    ] {
+        assert!(report.contains(part), "no '{part}' in {report}");
+    }
+}
+
+#[test]
+fn engines_are_built_or_refused_with_a_reason() {
+    let folder = Folder::new("build");
+    let size = ["engines", "build", "--size", "8x8"];
+    let model = ["engines", "build", "--model", "absent"];
+    let usual = ["engines", "build", "--model", "lite"];
+    for (args, parts) in [
+        (&size[..], &["8x8", "16 to 8192"][..]),
+        (&model, &["no model pack 'absent'"]),
+        // Without a driver that is what is missing, with one it is TensorRT, which is not in the empty folder.
+        (&usual, &["install"]),
+    ] {
+        let out = uretinex(args, &folder.0);
+        let messages = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{args:?}: {messages}");
+        assert!(!messages.contains("panicked"), "{args:?}: {messages}");
+        for part in parts {
+            assert!(
+                messages.contains(part) || messages.contains("libcuda.so.1"),
+                "{args:?}: no '{part}': {messages}"
+            );
+        }
+    }
+    assert!(!folder.0.join("cache").exists());
+}
+
+#[test]
+fn the_folder_with_engines_is_listed_verified_and_cleared() {
+    let folder = Folder::new("list");
+    let cache = folder.0.join("cache");
+    for (action, part) in [
+        ("list", "0 files"),
+        ("verify", "all of them whole"),
+        ("clear", "removed 0 files"),
+    ] {
+        let out = uretinex(&["engines", action], &folder.0);
+        assert!(
+            out.status.success() && text(&out.stdout).contains(part),
+            "{action}: {}",
+            text(&out.stdout)
+        );
+    }
+    assert!(!cache.exists());
+
+    fs::create_dir(&cache).unwrap();
+    fs::write(
+        cache.join("lite-restoration-fp16.engine"),
+        b"URXENG1\n\x05\0\0\0\0\0\0\0kind",
+    )
+    .unwrap();
+    fs::write(cache.join("letter.txt"), b"not ours").unwrap();
+    for (action, status, part) in [
+        ("list", 0, "DAMAGED: it is cut short"),
+        ("verify", 1, "BAD  lite-restoration-fp16.engine: it is cut short"),
+    ] {
+        let out = uretinex(&["engines", action], &folder.0);
+        assert_eq!(out.status.code(), Some(status), "{action}");
+        assert!(text(&out.stdout).contains(part), "{action}: {}", text(&out.stdout));
+    }
+    let doctor = text(&uretinex(&["doctor"], &folder.0).stdout);
+    assert!(doctor.contains("engines: some of the 1 files"), "{doctor}");
+
+    let other = cache.to_str().unwrap();
+    let out = uretinex(&["engines", "clear", "--engine-cache", other], Path::new("/nowhere"));
+    assert!(
+        out.status.success() && text(&out.stdout).contains("removed 1 files"),
+        "{}",
+        text(&out.stdout)
+    );
+    assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+
+    let file = cache.join("letter.txt");
+    let out = uretinex(
+        &["engines", "list", "--engine-cache", file.to_str().unwrap()],
+        &folder.0,
+    );
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        text(&out.stderr).contains("letter.txt cannot be read"),
+        "{}",
+        text(&out.stderr)
+    );
+}

@@ -1,0 +1,255 @@
+//! TensorRT's engines as the backend's networks: which precision, from where, and whether their numbers are right.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::context::{Cuda, RawContext};
+use super::device::{Device, Entered, StreamHandle};
+use super::gate::{LEAST, compare};
+use super::launch::Storage;
+use super::networks::{Inference, Loaded, Source};
+use super::reference::Reference;
+use crate::driver::{Gpu, driver};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pack::{Pack, Precision, Subnetwork};
+use crate::probe::probe;
+use crate::tensorrt::{Context, Element, Engines, Memory, Observer, Request, Span, Step, engines};
+
+impl Inference for Context {
+    fn shape(&mut self, name: &'static str, shape: [usize; 4]) -> Result<()> {
+        self.set_input_shape(name, &shape.map(|n| n as i64))
+    }
+
+    fn address(&mut self, name: &'static str, address: u64) -> Result<()> {
+        self.set_address(name, address)
+    }
+
+    fn scratch_bytes(&mut self) -> Result<usize> {
+        self.memory_needed()
+    }
+
+    unsafe fn lend(&mut self, address: u64, bytes: usize) -> Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.lend_memory(address, bytes) }
+    }
+
+    unsafe fn enqueue(&mut self, stream: StreamHandle) -> Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { Context::enqueue(self, stream.0 as *mut c_void) }
+    }
+}
+
+/// Engines, which go with their GPU's context current.
+struct Held {
+    engines: Option<Arc<Engines>>,
+    precision: Precision,
+    device: Arc<dyn Device>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _entered = Entered::new(&self.device);
+        self.engines = None;
+    }
+}
+
+impl Held {
+    fn spans(&self, padded: (usize, usize)) -> bool {
+        self.engines.as_ref().is_some_and(|e| e.span().contains(padded))
+    }
+
+    /// A context of each engine.
+    fn load(&self) -> Result<Loaded> {
+        let storage = match self.precision {
+            Precision::Fp32 => Storage::F32,
+            Precision::Fp16 => Storage::F16,
+        };
+        let mut contexts: Vec<Box<dyn Inference>> = Vec::new();
+        for which in Subnetwork::ALL {
+            let Some(engine) = self.engines.as_ref().map(|e| e.get(which)) else {
+                continue;
+            };
+            let element = match storage {
+                Storage::F32 => Element::F32,
+                Storage::F16 => Element::F16,
+            };
+            if let Some(tensor) = engine.tensors().iter().find(|t| t.element != element) {
+                return Err(Error::new(
+                    ErrorKind::ModelInvalid,
+                    format!(
+                        "{} of the {} file for {:?} is {:?}: make the pack anew with engines/convert.py",
+                        tensor.name,
+                        which.name(),
+                        self.precision,
+                        tensor.element
+                    ),
+                ));
+            }
+            contexts.push(Box::new(engine.context(Memory::Lent)?));
+        }
+        Ok(Loaded { contexts, storage })
+    }
+}
+
+/// What all that ask for engines of one pack on one GPU have in common.
+struct Shelf {
+    cuda: Arc<Cuda>,
+    gpu: &'static Gpu,
+    pack: Pack,
+    cache: Option<PathBuf>,
+    reference: Reference,
+    /// What is asked for next: 32 bits once 16 have been found wanting.
+    precision: Mutex<Precision>,
+    /// The engines found last, and whether their numbers have been compared.
+    held: Mutex<Option<Held>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Engines of one pack, for one backend.
+pub(crate) struct EngineSource {
+    shelf: Arc<Shelf>,
+}
+
+/// Engines that are wanted before a size is prepared, to be had on any thread.
+pub struct EngineJob {
+    shelf: Arc<Shelf>,
+    padded: (usize, usize),
+}
+
+impl EngineJob {
+    /// Loads the engines from the cache or builds them, which takes minutes, and compares their numbers with the
+    /// processor's. `observer` is told of each step.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BackendUnavailable`] if driver, TensorRT or its parser are missing, [`ErrorKind::ModelInvalid`]
+    /// if TensorRT does not take a file of the pack, [`ErrorKind::OutOfMemory`], [`ErrorKind::BackendFailed`] if a
+    /// build fails, `observer` gives up, or the engines' numbers are wrong.
+    pub fn run(self, observer: &mut Observer<'_>) -> Result<()> {
+        self.shelf.find(self.padded, observer)
+    }
+}
+
+impl EngineSource {
+    /// Engines of `pack` for the GPU of number `ordinal`, in `precision`, or, if none is asked for, in 16 bits as long
+    /// as their numbers are right. Makes no engine yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BackendUnavailable`] if driver, GPU, TensorRT or its parser are missing or too old,
+    /// [`ErrorKind::InvalidOption`] for a GPU that is not there, and those of the pack's files.
+    pub fn new(
+        pack: &Pack,
+        ordinal: u32,
+        context: Option<RawContext>,
+        precision: Option<Precision>,
+        cache: Option<PathBuf>,
+        threads: usize,
+    ) -> Result<Self> {
+        let gpu = driver().gpu(ordinal)?;
+        if let Some(lack) = probe().tensorrt_lacks() {
+            return Err(Error::new(ErrorKind::BackendUnavailable, lack));
+        }
+        Ok(Self {
+            shelf: Arc::new(Shelf {
+                cuda: Cuda::open(ordinal, context)?,
+                gpu,
+                reference: Reference::new(pack, threads)?,
+                pack: pack.clone(),
+                cache,
+                precision: Mutex::new(precision.unwrap_or(Precision::Fp16)),
+                held: Mutex::new(None),
+            }),
+        })
+    }
+
+    /// The GPU.
+    pub fn device(&self) -> Arc<dyn Device> {
+        self.shelf.cuda.clone()
+    }
+}
+
+impl Source for EngineSource {
+    fn load(&mut self, padded: (usize, usize)) -> Result<Loaded> {
+        self.shelf.find(padded, &mut |progress| {
+            if progress.step == Step::Building {
+                log::warn!("{progress}, which takes from seconds to minutes; engines are kept for the next time");
+            }
+            ControlFlow::Continue(())
+        })?;
+        match &*lock(&self.shelf.held) {
+            Some(held) => held.load(),
+            None => Err(Error::new(
+                ErrorKind::BackendFailed,
+                "the engines are gone: prepare again",
+            )),
+        }
+    }
+
+    fn job(&self, padded: (usize, usize)) -> Option<EngineJob> {
+        if lock(&self.shelf.held).as_ref().is_some_and(|held| held.spans(padded)) {
+            return None;
+        }
+        Some(EngineJob {
+            shelf: self.shelf.clone(),
+            padded,
+        })
+    }
+}
+
+impl Shelf {
+    /// Has engines for planes of `padded` pixels on the shelf.
+    fn find(&self, padded: (usize, usize), observer: &mut Observer<'_>) -> Result<()> {
+        if lock(&self.held).as_ref().is_some_and(|held| held.spans(padded)) {
+            return Ok(());
+        }
+        let device: Arc<dyn Device> = self.cuda.clone();
+        let _entered = Entered::new(&device)?;
+        loop {
+            let precision = *lock(&self.precision);
+            let request = Request {
+                pack: &self.pack,
+                precision,
+                gpu: self.gpu,
+                span: Span::around(padded, self.pack.manifest().multiple),
+                context: self.cuda.context(),
+                cache: self.cache.as_deref(),
+            };
+            let held = Held {
+                engines: Some(engines(&request, observer)?),
+                precision,
+                device: device.clone(),
+            };
+            let nearness = compare(&device, held.load()?, &self.reference)?;
+            let far = nearness.too_far();
+            let name = &self.pack.manifest().name;
+            if far.is_empty() {
+                log::info!("engines of {name} in {precision:?}: {}", nearness.describe());
+                *lock(&self.held) = Some(held);
+                return Ok(());
+            }
+            let names: Vec<_> = far.iter().map(|w| w.name()).collect();
+            if precision == Precision::Fp32 {
+                return Err(Error::new(
+                    ErrorKind::BackendFailed,
+                    format!(
+                        "the engines of {name} give other numbers than the processor: {}, and {LEAST} dB are needed; \
+                         run uretinex engines clear, and if it happens again use backend=cpu and report it with the \
+                         versions that uretinex doctor lists",
+                        nearness.describe()
+                    ),
+                ));
+            }
+            log::warn!(
+                "{} of {name} in 16 bits is too far from 32 bits ({}; {LEAST} dB are needed): the pack runs in fp32",
+                names.join(" and "),
+                nearness.describe()
+            );
+            *lock(&self.precision) = Precision::Fp32;
+        }
+    }
+}

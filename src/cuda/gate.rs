@@ -1,0 +1,150 @@
+//! Whether engines give the numbers that their networks give on the processor.
+//!
+//! Restoration networks are known to overflow in 16 bits, and an engine can be wrong in ways that no error tells of;
+//! so each subnetwork's engine has to come near the reference before a frame goes through it.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::device::{Device, Entered};
+use super::graph::Stream;
+use super::memory::{Buffer, Pinned};
+use super::networks::{Inference, Loaded, index};
+use super::reference::{Reference, Sample};
+use super::values::{decode, encode};
+use crate::error::Result;
+use crate::pack::Subnetwork;
+
+/// The least PSNR of a subnetwork's output against the reference, in dB, of values whose peak is 1.
+pub(super) const LEAST: f64 = 45.0;
+
+/// How near each subnetwork comes to the reference.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Nearness {
+    /// The worst PSNR over all runs, in dB, in the order of [`Subnetwork::ALL`]; minus infinity for NaN.
+    pub psnr: [f64; 4],
+}
+
+impl Nearness {
+    /// The subnetworks that come less near than [`LEAST`].
+    pub fn too_far(&self) -> Vec<Subnetwork> {
+        let far = |w: &Subnetwork| self.psnr[index(*w)] < LEAST;
+        Subnetwork::ALL.into_iter().filter(far).collect()
+    }
+
+    /// For messages.
+    pub fn describe(&self) -> String {
+        let one = |w: Subnetwork| match self.psnr[index(w)] {
+            f64::NEG_INFINITY => format!("{} NaN", w.name()),
+            db if db.is_infinite() => format!("{} exact", w.name()),
+            db => format!("{} {db:.1} dB", w.name()),
+        };
+        Subnetwork::ALL.map(one).join(", ")
+    }
+}
+
+/// Runs every sample through `loaded` on `device`.
+pub(super) fn compare(device: &Arc<dyn Device>, mut loaded: Loaded, reference: &Reference) -> Result<Nearness> {
+    let _entered = Entered::new(device)?;
+    let stream = Stream::new(device)?;
+    let mut psnr = [f64::INFINITY; 4];
+    let outcome = reference.samples.iter().try_for_each(|sample| {
+        let context = &mut *loaded.contexts[index(sample.which)];
+        let worst = &mut psnr[index(sample.which)];
+        *worst = worst.min(run(&stream, context, &loaded.storage, sample, reference.size)?);
+        Ok(())
+    });
+    // Before the device's context is no longer current.
+    drop(loaded);
+    outcome.map(|()| Nearness { psnr })
+}
+
+fn run(
+    stream: &Arc<Stream>,
+    context: &mut dyn Inference,
+    storage: &super::Storage,
+    sample: &Sample,
+    (width, height): (usize, usize),
+) -> Result<f64> {
+    let device = stream.device();
+    let mut held = Vec::new();
+    for (values, &(name, channels)) in sample.inputs.iter().zip(sample.which.inputs()) {
+        let bytes = encode(values, *storage);
+        let mut host = Pinned::new(device, bytes.len())?;
+        host.write().copy_from_slice(&bytes);
+        let buffer = Buffer::new(stream, bytes.len())?;
+        buffer.upload(stream, &host)?;
+        let shape = if name == "ratio" {
+            [1; 4]
+        } else {
+            [1, channels, height, width]
+        };
+        context.shape(name, shape)?;
+        context.address(name, buffer.address())?;
+        held.push((buffer, host));
+    }
+    let mut given = Vec::new();
+    for (values, &(name, _)) in sample.outputs.iter().zip(sample.which.outputs()) {
+        let bytes = values.len() * storage.bytes();
+        let buffer = Buffer::new(stream, bytes)?;
+        context.address(name, buffer.address())?;
+        given.push((buffer, Pinned::new(device, bytes)?));
+    }
+    let scratch = Buffer::new(stream, context.scratch_bytes()?.max(256))?;
+    // SAFETY: everything lent and bound lives until the stream has been drained below.
+    let issued = unsafe {
+        context
+            .lend(scratch.address(), scratch.bytes())
+            .and_then(|()| context.enqueue(stream.handle()))
+    };
+    for (buffer, host) in &mut given {
+        buffer.download(stream, host)?;
+    }
+    stream.drain()?;
+    issued?;
+    let mut worst = f64::INFINITY;
+    for ((_, host), expected) in given.iter().zip(&sample.outputs) {
+        let mut values = Vec::with_capacity(expected.len());
+        decode(host.read(), *storage, &mut values);
+        worst = worst.min(psnr(&values, expected));
+    }
+    Ok(worst)
+}
+
+/// Peak signal-to-noise ratio for a peak of 1, in dB; minus infinity if there is a NaN or an infinite value.
+fn psnr(values: &[f32], expected: &[f32]) -> f64 {
+    let squares = values.iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2));
+    let error = squares.sum::<f64>() / expected.len().max(1) as f64;
+    if !error.is_finite() || values.len() != expected.len() {
+        return f64::NEG_INFINITY;
+    }
+    -10.0 * error.log10()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearness_in_decibels() {
+        for (values, expected, db) in [
+            (&[0.5, 0.5][..], &[0.5, 0.5][..], f64::INFINITY),
+            (&[0.5, 0.6], &[0.5, 0.5], 23.0),
+            (&[0.501, 0.499], &[0.5, 0.5], 60.0),
+            (&[f32::NAN, 0.5], &[0.5, 0.5], f64::NEG_INFINITY),
+            (&[f32::INFINITY, 0.5], &[0.5, 0.5], f64::NEG_INFINITY),
+            (&[0.5], &[0.5, 0.5], f64::NEG_INFINITY),
+        ] {
+            let found = psnr(values, expected);
+            assert!(found == db || (found - db).abs() < 0.1, "{values:?}: {found}, not {db}");
+        }
+        let nearness = Nearness {
+            psnr: [60.0, f64::NEG_INFINITY, 44.9, f64::INFINITY],
+        };
+        assert_eq!(nearness.too_far(), [Subnetwork::Restoration, Subnetwork::Illumination]);
+        assert_eq!(
+            nearness.describe(),
+            "decomposition 60.0 dB, restoration NaN, illumination 44.9 dB, adjustment exact"
+        );
+    }
+}

@@ -1,0 +1,661 @@
+//! The folder in which engines are kept from one run to the next.
+//!
+//! A file is written under a temporary name and renamed, so none is ever half there; two processes that want the same
+//! engine take turns by a lock, and the second finds what the first has built. A folder that cannot be written to
+//! costs a warning, not the engine.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::file::{self, Key};
+use super::progress::Step;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The environment variable with the cache's folder.
+pub const CACHE_VARIABLE: &str = "URETINEX_ENGINE_CACHE";
+
+const ENGINE: &str = "engine";
+const TIMING: &str = "timing";
+const LOCK: &str = "lock";
+const PART: &str = "part";
+
+/// How often a waiting process looks, and how often it says so.
+const LOOK: Duration = Duration::from_millis(100);
+const TELL: u32 = 10;
+
+/// The folder with built engines, and what is in it.
+#[derive(Debug, Clone)]
+pub struct EngineCache {
+    folder: PathBuf,
+}
+
+/// A file of the cache.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CacheEntry {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// What it holds, or what is wrong with it.
+    pub contents: std::result::Result<CacheContents, String>,
+}
+
+/// What a whole file of the cache holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheContents {
+    /// `engine` or `timing` (what earlier builds have measured).
+    pub kind: String,
+    /// Model pack and subnetwork; empty for `timing`.
+    pub network: String,
+    /// `fp32` or `fp16`; empty for `timing`.
+    pub precision: String,
+    /// Smallest, best and largest size; empty for `timing`.
+    pub sizes: String,
+    /// The version of TensorRT.
+    pub tensorrt: String,
+    /// Name and compute capability of the GPU.
+    pub gpu: String,
+}
+
+/// Name and key of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub name: String,
+    pub key: Key,
+}
+
+impl Place {
+    /// An engine's: `stem` is for people, the digest of the key makes the name its own.
+    pub fn engine(stem: &str, key: Key) -> Self {
+        Self {
+            name: format!("{}-{}.{ENGINE}", plain(stem), key.digest()),
+            key,
+        }
+    }
+
+    /// A timing cache's.
+    pub fn timing(stem: &str, key: Key) -> Self {
+        Self {
+            name: format!("{}-{}.{TIMING}", plain(stem), key.digest()),
+            key,
+        }
+    }
+}
+
+/// A text as a part of a file name.
+fn plain(text: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-.".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    text.chars()
+        .take(80)
+        .map(plain)
+        .collect::<String>()
+        .trim_start_matches('.')
+        .to_string()
+}
+
+/// A lock that is held until it is dropped; none where the folder cannot have one.
+#[derive(Debug)]
+pub(super) struct Lock(#[allow(dead_code)] Option<File>);
+
+impl EngineCache {
+    /// The cache in `folder`, or without one in that of the environment variable [`CACHE_VARIABLE`], in
+    /// `$XDG_CACHE_HOME/uretinex/engines` or in `~/.cache/uretinex/engines`. The folder need not exist.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if none of these is given.
+    pub fn new(folder: Option<&Path>) -> Result<Self> {
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        Self::choose(
+            folder.map(Path::to_path_buf),
+            variable(CACHE_VARIABLE),
+            variable("XDG_CACHE_HOME"),
+            variable("HOME"),
+        )
+    }
+
+    fn choose(
+        option: Option<PathBuf>,
+        variable: Option<PathBuf>,
+        xdg: Option<PathBuf>,
+        home: Option<PathBuf>,
+    ) -> Result<Self> {
+        let given = |path: &PathBuf| !path.as_os_str().is_empty();
+        // By the XDG specification a relative path there is to be ignored.
+        let user = xdg
+            .filter(|p| p.is_absolute())
+            .or_else(|| Some(home.filter(given)?.join(".cache")));
+        let folder = option
+            .filter(given)
+            .or_else(|| variable.filter(given))
+            .or_else(|| Some(user?.join("uretinex/engines")))
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidOption,
+                    format!("no folder for engines: neither {CACHE_VARIABLE}, XDG_CACHE_HOME nor HOME is set; set one"),
+                )
+            })?;
+        Ok(Self { folder })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// All engines and timing caches, whole or not, by name. Empty if there is no folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if the folder is there but cannot be read.
+    pub fn entries(&self) -> Result<Vec<CacheEntry>> {
+        let mut entries = Vec::new();
+        for path in self.files(&[ENGINE, TIMING])? {
+            let read = fs::read(&path);
+            let bytes = read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+            let contents = read.map_err(|e| e.to_string()).and_then(file::read).map(|(key, _)| {
+                let field = |name: &str| key.get(name).unwrap_or_default().to_string();
+                CacheContents {
+                    kind: field("kind"),
+                    network: field("network"),
+                    precision: field("precision"),
+                    sizes: field("sizes"),
+                    tensorrt: field("tensorrt"),
+                    gpu: field("gpu"),
+                }
+            });
+            entries.push(CacheEntry { path, bytes, contents });
+        }
+        Ok(entries)
+    }
+
+    /// Removes all files of the cache, and nothing else that lies there; says how many and of how many bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if the folder cannot be read or a file in it cannot be removed.
+    pub fn clear(&self) -> Result<(usize, u64)> {
+        let (mut count, mut bytes) = (0, 0);
+        for path in self.files(&[ENGINE, TIMING, LOCK, PART])? {
+            let size = fs::metadata(&path).map_or(0, |m| m.len());
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(unusable(&path, "removed", e)),
+            }
+            if has_extension(&path, &[ENGINE, TIMING]) {
+                (count, bytes) = (count + 1, bytes + size);
+            }
+        }
+        Ok((count, bytes))
+    }
+
+    fn files(&self, extensions: &[&str]) -> Result<Vec<PathBuf>> {
+        let listed = match fs::read_dir(&self.folder) {
+            Ok(listed) => listed.collect::<io::Result<Vec<_>>>(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => Err(e),
+        };
+        let mut paths: Vec<_> = listed
+            .map_err(|e| unusable(&self.folder, "read", e))?
+            .iter()
+            .map(fs::DirEntry::path)
+            .filter(|path| has_extension(path, extensions) && path.is_file())
+            .collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// The body of a file, if it is there, whole, and for this key; else what is wrong with it, if it is there.
+    pub(super) fn load(&self, place: &Place) -> std::result::Result<Vec<u8>, Option<String>> {
+        match fs::read(self.folder.join(&place.name)) {
+            Ok(bytes) => match file::read(bytes) {
+                Ok((key, body)) if key == place.key => Ok(body),
+                Ok(_) => Err(Some("it was made for something else".into())),
+                Err(fault) => Err(Some(fault)),
+            },
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(None),
+            Err(e) => Err(Some(e.to_string())),
+        }
+    }
+
+    /// Keeps a body. If that fails, the folder is as it was, but for a warning.
+    pub(super) fn store(&self, place: &Place, body: &[u8]) {
+        if let Err(e) = self.write(place, body) {
+            log::warn!(
+                "{} cannot be kept and will be made anew next time: {e}; let {} be writable and have room, or choose \
+                 another folder with {CACHE_VARIABLE}",
+                place.name,
+                self.folder.display()
+            );
+        }
+    }
+
+    fn write(&self, place: &Place, body: &[u8]) -> io::Result<()> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        fs::create_dir_all(&self.folder)?;
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let part = self
+            .folder
+            .join(format!(".{}.{}-{n}.{PART}", place.name, std::process::id()));
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create_new(true).open(&part)?;
+            file.write_all(&file::head(&place.key, body))?;
+            file.write_all(body)?;
+            // A full disk may show no earlier than here.
+            file.sync_all()?;
+            fs::rename(&part, self.folder.join(&place.name))
+        };
+        let written = write();
+        if written.is_err() {
+            let _ = fs::remove_file(&part);
+        }
+        written
+    }
+
+    /// Waits until no other process or thread has the lock of that name. `waiting` is asked once a second and ends the
+    /// wait with an error. Where the folder cannot have locks, there is none.
+    pub(super) fn lock(&self, name: &str, waiting: &mut dyn FnMut() -> Result<()>) -> Result<Lock> {
+        let path = self.folder.join(format!("{}.{LOCK}", plain(name)));
+        let open = || {
+            fs::create_dir_all(&self.folder)?;
+            OpenOptions::new().write(true).create(true).truncate(false).open(&path)
+        };
+        let file = match open() {
+            Ok(file) => file,
+            Err(e) => {
+                log::debug!("no lock {}: {e}", path.display());
+                return Ok(Lock(None));
+            }
+        };
+        for round in 0u32.. {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock(Some(file))),
+                Err(TryLockError::WouldBlock) => {
+                    if round % TELL == 0 {
+                        waiting()?;
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                Err(TryLockError::Error(e)) => {
+                    log::warn!(
+                        "{} cannot be locked ({e}); another process may build the same engine",
+                        path.display()
+                    );
+                    break;
+                }
+            }
+        }
+        Ok(Lock(None))
+    }
+
+    /// What is in the cache at `place`, or what `build` makes, which is then kept there. `read` turns a body into what
+    /// is wanted; a body from the cache that it refuses is built anew.
+    ///
+    /// # Errors
+    /// Those of `build`, of `read` on what was built, and of `step`, which is told what begins.
+    pub(super) fn obtain<T>(
+        cache: Option<&EngineCache>,
+        place: &Place,
+        lock: &str,
+        read: &mut dyn FnMut(Vec<u8>) -> Result<T>,
+        build: &mut dyn FnMut() -> Result<Vec<u8>>,
+        step: &mut dyn FnMut(Step) -> Result<()>,
+    ) -> Result<T> {
+        step(Step::Loading)?;
+        // What is wanted; or that there is nothing right, and why; or that the GPU has no room for it.
+        let mut kept = |cache: &EngineCache| match cache.load(place).map(&mut *read) {
+            Ok(Ok(wanted)) => Ok(Ok(wanted)),
+            Ok(Err(e)) if e.kind() == ErrorKind::OutOfMemory => Err(e),
+            Ok(Err(refusal)) => Ok(Err(Some(refusal.to_string()))),
+            Err(fault) => Ok(Err(fault)),
+        };
+        let mut _lock = None;
+        if let Some(cache) = cache {
+            match kept(cache)? {
+                Ok(wanted) => return Ok(wanted),
+                Err(Some(fault)) => log::warn!("{} is made anew: {fault}", cache.folder.join(&place.name).display()),
+                Err(None) => {}
+            }
+            _lock = Some(cache.lock(lock, &mut || step(Step::Waiting))?);
+            // Whoever had the lock before may have built it.
+            if let Ok(wanted) = kept(cache)? {
+                return Ok(wanted);
+            }
+        }
+        step(Step::Building)?;
+        let body = build()?;
+        if let Some(cache) = cache {
+            cache.store(place, &body);
+        }
+        read(body)
+    }
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| extensions.contains(&e))
+}
+
+fn unusable(path: &Path, what: &str, e: io::Error) -> Error {
+    Error::new(
+        ErrorKind::InvalidOption,
+        format!(
+            "{} cannot be {what}: choose another folder, or mend its permissions",
+            path.display()
+        ),
+    )
+    .with_source(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// A folder of its own, gone at its end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let n = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("uretinex-cache-{}-{n}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn cache(&self) -> EngineCache {
+            EngineCache::new(Some(&self.0.join("deep/engines"))).unwrap()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn place(gpu: &str) -> Place {
+        Place::engine(
+            "lite-restoration",
+            Key::new(&[("kind", "engine"), ("gpu", gpu), ("network", "lite r")]),
+        )
+    }
+
+    /// Obtains an engine whose body is `built`; says what was read, how often was built, and the steps.
+    fn obtain(cache: &EngineCache, place: &Place, built: &[u8]) -> (Result<Vec<u8>>, u32, Vec<Step>) {
+        let (mut builds, mut steps) = (0, Vec::new());
+        let read = EngineCache::obtain(
+            Some(cache),
+            place,
+            "gpu",
+            &mut |body| match &body[..] {
+                b"refused" => Err(Error::new(ErrorKind::BackendFailed, "TensorRT refuses it")),
+                b"large" => Err(Error::new(ErrorKind::OutOfMemory, "the GPU has no room")),
+                _ => Ok(body),
+            },
+            &mut || {
+                builds += 1;
+                Ok(built.to_vec())
+            },
+            &mut |step| {
+                steps.push(step);
+                Ok(())
+            },
+        );
+        (read, builds, steps)
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_folder_is_the_first_that_is_given() {
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        for (option, variable, xdg, home, folder) in [
+            ("/a", "/b", "/c", "/d", Some("/a")),
+            ("a", "/b", "/c", "/d", Some("a")),
+            ("", "/b", "/c", "/d", Some("/b")),
+            ("", "", "/c", "/d", Some("/c/uretinex/engines")),
+            ("", "", "relative", "/d", Some("/d/.cache/uretinex/engines")),
+            ("", "", "", "/d", Some("/d/.cache/uretinex/engines")),
+            ("", "", "", "", None),
+        ] {
+            let cache = EngineCache::choose(path(option), path(variable), path(xdg), path(home));
+            let case = [option, variable, xdg, home];
+            assert_eq!(cache.ok().map(|c| c.folder), folder.map(PathBuf::from), "{case:?}");
+        }
+        let nothing = Some(PathBuf::new());
+        let e = EngineCache::choose(nothing.clone(), nothing.clone(), nothing.clone(), nothing).unwrap_err();
+        assert!(e.to_string().contains(CACHE_VARIABLE), "{e}");
+    }
+
+    #[test]
+    fn what_is_built_is_found_again_and_nothing_else() {
+        let folder = Folder::new();
+        let cache = folder.cache();
+        let first = obtain(&cache, &place("H200"), b"one");
+        assert_eq!((first.0.unwrap(), first.1), (b"one".to_vec(), 1));
+        assert_eq!(first.2, [Step::Loading, Step::Building]);
+        let before = names(cache.folder());
+        let second = obtain(&cache, &place("H200"), b"two");
+        assert_eq!((second.0.unwrap(), second.1), (b"one".to_vec(), 0));
+        assert_eq!(second.2, [Step::Loading]);
+        // Whoever finds an engine writes nothing: the folder may be one that can only be read.
+        assert_eq!(names(cache.folder()), before);
+        let other = obtain(&cache, &place("A100"), b"three");
+        assert_eq!((other.0.unwrap(), other.1), (b"three".to_vec(), 1));
+        assert!(!names(cache.folder()).iter().any(|n| n.ends_with(PART)));
+    }
+
+    #[test]
+    fn a_file_that_is_not_right_is_made_anew() {
+        type Harm = (&'static str, fn(&Path));
+        let harms: [Harm; 6] = [
+            ("cut short", |path| {
+                let bytes = fs::read(path).unwrap();
+                fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+            }),
+            ("empty", |path| fs::write(path, b"").unwrap()),
+            ("changed", |path| {
+                let mut bytes = fs::read(path).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                fs::write(path, bytes).unwrap();
+            }),
+            ("without its beginning", |path| fs::write(path, b"one").unwrap()),
+            ("of another GPU", |path| {
+                let key = place("A100").key;
+                fs::write(path, [file::head(&key, b"one"), b"one".to_vec()].concat()).unwrap();
+            }),
+            ("refused", |path| {
+                let key = place("H200").key;
+                fs::write(path, [file::head(&key, b"refused"), b"refused".to_vec()].concat()).unwrap();
+            }),
+        ];
+        for (what, harm) in harms {
+            let folder = Folder::new();
+            let cache = folder.cache();
+            obtain(&cache, &place("H200"), b"one").0.unwrap();
+            harm(&cache.folder().join(place("H200").name));
+            let again = obtain(&cache, &place("H200"), b"two");
+            assert_eq!((again.0.unwrap(), again.1), (b"two".to_vec(), 1), "{what}");
+            let kept = obtain(&cache, &place("H200"), b"three");
+            assert_eq!((kept.0.unwrap(), kept.1), (b"two".to_vec(), 0), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_when_new_is_an_error() {
+        let folder = Folder::new();
+        let (read, builds, _) = obtain(&folder.cache(), &place("H200"), b"refused");
+        assert_eq!((read.unwrap_err().kind(), builds), (ErrorKind::BackendFailed, 1));
+    }
+
+    #[test]
+    fn an_engine_without_room_on_the_gpu_is_not_built_again() {
+        let folder = Folder::new();
+        let (cache, place) = (folder.cache(), place("H200"));
+        cache.store(&place, b"large");
+        let (read, builds, _) = obtain(&cache, &place, b"one");
+        assert_eq!((read.unwrap_err().kind(), builds), (ErrorKind::OutOfMemory, 0));
+        assert_eq!(cache.load(&place).unwrap(), b"large");
+    }
+
+    #[test]
+    fn without_a_folder_to_write_to_it_works_as_well() {
+        let folder = Folder::new();
+        fs::write(folder.0.join("deep"), b"a file where the folder should be").unwrap();
+        let cache = folder.cache();
+        for _ in 0..2 {
+            let (read, builds, steps) = obtain(&cache, &place("H200"), b"one");
+            assert_eq!((read.unwrap(), builds), (b"one".to_vec(), 1));
+            assert_eq!(steps, [Step::Loading, Step::Building]);
+        }
+        assert!(cache.entries().is_err() || cache.entries().unwrap().is_empty());
+    }
+
+    /// Runs one test of this file again, in a process of its own, after `before` in its shell.
+    fn process(test: &str, before: &str, folder: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{before} exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap())
+            .args([&format!("tensorrt::cache::tests::{test}"), "--exact", "--nocapture"])
+            .env("URETINEX_TEST_FOLDER", folder);
+        command
+    }
+
+    fn inside() -> Option<EngineCache> {
+        EngineCache::new(Some(Path::new(&std::env::var_os("URETINEX_TEST_FOLDER")?))).ok()
+    }
+
+    #[test]
+    fn a_full_disk_costs_the_cache_and_not_the_engine() {
+        if let Some(cache) = inside() {
+            let large = vec![1; 1 << 20];
+            for _ in 0..2 {
+                let (read, builds, _) = obtain(&cache, &place("H200"), &large);
+                assert_eq!((read.unwrap().len(), builds), (1 << 20, 1));
+            }
+            return;
+        }
+        // Files of a process that may write 8 blocks of 512 bytes end there, as on a disk that is full.
+        let folder = Folder::new();
+        let full = "trap '' XFSZ; ulimit -f 8;";
+        let out = process("a_full_disk_costs_the_cache_and_not_the_engine", full, &folder.0)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let left = names(&folder.0);
+        assert!(left.iter().all(|n| n.ends_with(LOCK)), "{left:?}");
+    }
+
+    #[test]
+    fn processes_that_want_the_same_engine_build_it_once() {
+        if let Some(cache) = inside() {
+            let build = || {
+                let log = cache.folder().join("builds.log");
+                let mut log = OpenOptions::new().append(true).create(true).open(log).unwrap();
+                writeln!(log, "{}", std::process::id()).unwrap();
+                std::thread::sleep(Duration::from_millis(400));
+                Ok(b"one".to_vec())
+            };
+            let place = place("H200");
+            let body = EngineCache::obtain(Some(&cache), &place, "gpu", &mut Ok, &mut { build }, &mut |_| Ok(()));
+            assert_eq!(body.unwrap(), b"one");
+            return;
+        }
+        let folder = Folder::new();
+        let mut processes: Vec<_> = (0..4)
+            .map(|_| {
+                process("processes_that_want_the_same_engine_build_it_once", "", &folder.0)
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        assert!(processes.iter_mut().all(|p| p.wait().unwrap().success()));
+        let builds = fs::read_to_string(folder.0.join("builds.log")).unwrap();
+        assert_eq!(builds.lines().count(), 1, "{builds}");
+    }
+
+    #[test]
+    fn waiting_is_told_and_can_be_given_up() {
+        let folder = Folder::new();
+        let cache = folder.cache();
+        let held = cache.lock("gpu", &mut || Ok(())).unwrap();
+        let waited = AtomicBool::new(false);
+        let given_up = EngineCache::obtain(
+            Some(&cache),
+            &place("H200"),
+            "gpu",
+            &mut Ok,
+            &mut || panic!("built in spite of the lock"),
+            &mut |step| {
+                if step != Step::Waiting {
+                    return Ok(());
+                }
+                waited.store(true, Ordering::Relaxed);
+                Err(Error::new(ErrorKind::BackendFailed, "enough"))
+            },
+        );
+        assert!(given_up.is_err() && waited.into_inner());
+        drop(held);
+        assert_eq!(obtain(&cache, &place("H200"), b"one").1, 1);
+    }
+
+    #[test]
+    fn what_is_in_it_is_listed_and_cleared() {
+        let folder = Folder::new();
+        let cache = folder.cache();
+        assert!(cache.entries().unwrap().is_empty());
+        assert_eq!(cache.clear().unwrap(), (0, 0));
+        obtain(&cache, &place("H200"), b"one").0.unwrap();
+        obtain(&cache, &place("A100"), b"two").0.unwrap();
+        let damaged = cache.folder().join(place("A100").name);
+        fs::write(&damaged, b"rubbish, rubbish").unwrap();
+        fs::write(cache.folder().join("letter.txt"), b"not ours").unwrap();
+        fs::write(cache.folder().join(".old.engine.1-0.part"), b"left over").unwrap();
+        let entries = cache.entries().unwrap();
+        assert_eq!(entries.len(), 2);
+        for entry in &entries {
+            match &entry.contents {
+                Ok(contents) => assert_eq!((contents.gpu.as_str(), contents.network.as_str()), ("H200", "lite r")),
+                Err(fault) => assert!(
+                    entry.path == damaged && fault.contains("no file of this cache"),
+                    "{fault}"
+                ),
+            }
+        }
+        let bytes = entries.iter().map(|e| e.bytes).sum();
+        assert_eq!(cache.clear().unwrap(), (2, bytes));
+        assert_eq!(names(cache.folder()), ["letter.txt"]);
+    }
+
+    #[test]
+    fn file_names_are_plain() {
+        let place = Place::engine("../../NVIDIA H200/x\n", Key::new(&[]));
+        assert!(
+            place.name.starts_with("_.._NVIDIA_H200_x_-") && place.name.ends_with(".engine"),
+            "{}",
+            place.name
+        );
+    }
+}
