@@ -10,7 +10,7 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 # Data for tests that cannot be part of the repository; its tests are skipped, visibly, where it is absent.
 SHARED := $(or $(URETINEX_SHARED),../shared)
 
-.PHONY: help deps build demo test check test-data tensorrt-wheels test-rust test-pipelines bench picture install uninstall clean
+.PHONY: help deps build demo test check test-data test-kernels tensorrt-wheels test-rust test-pipelines bench picture install uninstall clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -25,8 +25,9 @@ build: deps ## target/release/libgsturetinex.so and target/release/uretinex
 demo: build ## A dark clip through the element, before/after pictures in demo/; INPUT=clip.mp4 takes yours
 	pipelines/demo.sh $(if $(INPUT),"$(INPUT)")
 
-test: check build ## Everything: check, pipelines and README, Rust tests
+test: check build ## Everything: check, pipelines and README, GPU kernels, Rust tests
 	$(MAKE) --no-print-directory test-pipelines
+	$(MAKE) --no-print-directory test-kernels
 	$(MAKE) --no-print-directory test-rust
 
 check: deps ## Format, clippy and rustdoc without warnings
@@ -36,6 +37,10 @@ check: deps ## Format, clippy and rustdoc without warnings
 
 test-pipelines: build ## The scripts of pipelines/ and what README.md says
 	pipelines/test.sh
+
+test-kernels: deps ## The shipped PTX against the kernels' sources; fetches NVIDIA's compiler library (PyPI) once
+	@.ci/install python3-pip
+	/usr/bin/python3 src/cuda/kernels/build.py check
 
 test-data: deps
 	@if [ -d "$(SHARED)/official/ckpt" ]; then \

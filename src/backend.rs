@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cuda::EngineJob;
+use crate::cuda::{DeviceFrameBuffer, EngineJob, GpuFigures};
 use crate::error::Result;
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, RawStream};
 use crate::pack::Precision;
@@ -154,6 +154,23 @@ pub trait Replay {
 
     /// Waits for the oldest frame under way.
     fn collect(&mut self, output: &mut FrameMut<'_>) -> Result<Report>;
+
+    /// Device memory for a frame.
+    fn device_frame(&self, spec: &FrameSpec) -> Result<DeviceFrameBuffer>;
+
+    /// As [`process_device`](Replay::process_device).
+    fn process_buffers(
+        &mut self,
+        input: &DeviceFrameBuffer,
+        output: &mut DeviceFrameBuffer,
+        parameters: Parameters,
+    ) -> Result<Report>;
+
+    /// Bytes of device memory that are free.
+    fn free_memory(&self) -> Result<u64>;
+
+    /// Measures the GPU.
+    fn figures(&self) -> Result<GpuFigures>;
 
     /// Takes a frame in device memory through what was recorded, after all that was issued on the stream `after`, and
     /// waits until `output` is written. The two do not overlap.

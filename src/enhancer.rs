@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::backend::{Backend, Geometry, Quantity, Replay};
 use crate::cpu::CpuBackend;
-use crate::cuda::{EngineJob, EngineSource, RawContext, TensorRtBackend};
+use crate::cuda::{DeviceFrameBuffer, EngineJob, EngineSource, GpuFigures, RawContext, Surface, TensorRtBackend};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{
     Colorimetry, DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, OwnedFrame, PixelFormat, Plane, PlaneMut, RawStream,
@@ -16,10 +16,6 @@ use crate::unfold::{record, unfold};
 
 /// The least and the greatest `ratio`.
 pub const RATIO_RANGE: std::ops::RangeInclusive<f32> = 1.0..=20.0;
-
-/// The pack that `auto` stands for, on the processor and on a GPU alike: of the packs that ship, `lite` gives the better
-/// pictures at present.
-const AUTO: &str = "lite";
 
 /// Rows and planes of the frames in a backend's own staging memory are aligned to at least this, in bytes.
 const STAGED: u32 = 16;
@@ -99,11 +95,7 @@ impl Enhancer {
     /// [`ErrorKind::ModelNotFound`], [`ErrorKind::ModelInvalid`], [`ErrorKind::BackendUnavailable`] or
     /// [`ErrorKind::InvalidOption`]; the message says what was looked for and what to do.
     pub fn new(options: &Options) -> Result<Self> {
-        let model = match options.model.as_str() {
-            "auto" | "" => AUTO,
-            other => other,
-        };
-        let pack = Pack::open(model)?;
+        let pack = Pack::open(&options.model)?;
         let name = format!("{} {}", pack.manifest().name, pack.manifest().version);
         let mut may_fall_back = false;
         let backend: Box<dyn Backend> = match options.backend {
@@ -137,7 +129,7 @@ impl Enhancer {
         };
         // A backend with engines compares their numbers with the processor's when it has them.
         if enhancer.backend.replay().is_none() {
-            enhancer.try_out(model)?;
+            enhancer.try_out(&options.model)?;
         }
         Ok(enhancer)
     }
@@ -370,12 +362,55 @@ impl Enhancer {
             ));
         }
         self.refuse_pending()?;
-        self.prepare_for(input.spec(), input.alignment().min(output.alignment()))?;
-        let name = self.backend.name();
-        self.on_device(name)?.process_device(input, output, after, parameters)
+        let [from, to] = [input, output].map(|frame| Surface::from(frame).alignment());
+        self.prepare_for(input.spec(), from.min(to))?;
+        self.on_device()?.process_device(input, output, after, parameters)
     }
 
-    fn on_device(&mut self, name: &str) -> Result<&mut dyn Replay> {
+    /// Memory for a frame on the backend's GPU, for programs that have none of their own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] on a backend that has no device memory, and for a size outside the limits;
+    /// [`ErrorKind::OutOfMemory`].
+    pub fn device_frame(&mut self, spec: &FrameSpec) -> Result<DeviceFrameBuffer> {
+        self.on_device()?.device_frame(spec)
+    }
+
+    /// Takes a frame of such memory through the network, as [`process_device`](Self::process_device) does.
+    ///
+    /// # Errors
+    /// As [`process_device`](Self::process_device); [`ErrorKind::InvalidOption`] for memory of another GPU.
+    pub fn process_buffers(
+        &mut self,
+        input: &DeviceFrameBuffer,
+        output: &mut DeviceFrameBuffer,
+        parameters: Parameters,
+    ) -> Result<Report> {
+        check_same(input.spec(), output.spec())?;
+        check(parameters)?;
+        self.refuse_pending()?;
+        self.prepare(input.spec())?;
+        self.on_device()?.process_buffers(input, output, parameters)
+    }
+
+    /// Bytes of the GPU's memory that are free.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] on a backend that has no device memory.
+    pub fn gpu_free_memory(&mut self) -> Result<u64> {
+        self.on_device()?.free_memory()
+    }
+
+    /// Measures what the GPU's memory gives, which takes 1 GiB of it for a moment.
+    ///
+    /// # Errors
+    /// As [`device_frame`](Self::device_frame); [`ErrorKind::BackendFailed`] before a size is prepared.
+    pub fn gpu_figures(&mut self) -> Result<GpuFigures> {
+        self.on_device()?.figures()
+    }
+
+    fn on_device(&mut self) -> Result<&mut dyn Replay> {
+        let name = self.backend.name();
         self.backend.replay().ok_or_else(|| {
             Error::new(
                 ErrorKind::Unsupported,

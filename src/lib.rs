@@ -44,7 +44,7 @@ mod tensorrt;
 mod unfold;
 
 pub use backend::{Backend, Geometry, Quantity, Replay};
-pub use cuda::{EngineJob, RawContext};
+pub use cuda::{DeviceFrameBuffer, EngineJob, GpuFigures, RawContext};
 pub use driver::{Driver, Gpu};
 pub use enhancer::{BackendChoice, Enhancer, Options, RATIO_RANGE};
 pub use error::{Error, ErrorKind, Result};

@@ -1,24 +1,27 @@
 //! `uretinex bench`: how fast the network runs here.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use serde_json::json;
 use uretinex::{
-    Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, Parameters, PixelFormat, Plane, PlaneMut, Report, Stage,
+    Colorimetry, DeviceFrameBuffer, Enhancer, FrameSpec, Parameters, PixelFormat, Precision, Report, Stage,
 };
 
+use crate::night::{Picture, Scene};
 use crate::options::{self, NetworkArgs};
+use crate::ready;
 
 /// Measure the network on synthetic dark, noisy NV12 frames
 ///
 /// Frames are made beforehand and the first ones are not counted. Times are medians; frames/s is the number of frames
-/// over the sum of their times; GFLOP/s counts two operations for each multiplication of the model pack's convolutions
-/// over the median of the whole frame.
+/// over the time from the first to the last; GFLOP/s counts two operations for each multiplication of the model pack's
+/// convolutions over the median of the whole frame. On a GPU the stages are measured afterwards, one by one, and the
+/// whole frame as one graph.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model pack: `full`, `lite`, `auto` (`full` on a GPU, `lite` on a processor) or a pack's folder
+    /// Model pack: `full`, `lite`, `auto` (`lite`) or a pack's folder
     #[arg(long, value_name = "NAME|DIR", default_value = "auto")]
     model: String,
     /// Size of the frames
@@ -27,6 +30,9 @@ pub struct Args {
     /// Frames to measure
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     frames: u32,
+    /// Where frames come from and go to
+    #[arg(long, value_enum, default_value_t = Memory::System)]
+    memory: Memory,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -34,12 +40,32 @@ pub struct Args {
     network: NetworkArgs,
 }
 
+/// Where frames are.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Memory {
+    /// In system memory; on a GPU several are under way at once
+    System,
+    /// In a GPU's memory
+    Device,
+}
+
 /// Frames that are not counted: the first allocates, and clocks need a moment to rise.
 const WARM_UP: u32 = 3;
 /// Different frames, so that no cache holds all of one stage's input.
 const DIFFERENT: usize = 4;
+/// Frames over which the stages of a GPU are measured, at most.
+const STAGED: u32 = 50;
+
+/// What was measured.
+struct Measured {
+    reports: Vec<Report>,
+    elapsed: Duration,
+    /// Where the stages were measured apart.
+    staged: Option<Vec<Report>>,
+}
 
 pub fn run(args: &Args) -> Result<ExitCode, String> {
+    let measured = |e: uretinex::Error| e.to_string();
     let (width, height) = args.size;
     let spec = FrameSpec {
         format: PixelFormat::Nv12,
@@ -47,50 +73,160 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         height,
         colorimetry: Colorimetry::default(),
     };
-    spec.validate().map_err(|e| e.to_string())?;
-    let frames: Vec<Nv12> = (0..DIFFERENT)
-        .map(|seed| Nv12::night(width, height, seed as u32))
+    spec.validate().map_err(measured)?;
+    let frames: Vec<_> = (0..DIFFERENT as u32)
+        .map(|seed| Picture::new(spec, Scene::Night, seed))
         .collect();
-    let mut enhancer = Enhancer::new(&args.network.options(&args.model)).map_err(|e| e.to_string())?;
-    let mut bright = Nv12::black(width, height);
-
+    let mut enhancer = Enhancer::new(&args.network.options(&args.model)).map_err(measured)?;
+    ready::prepare(&mut enhancer, &spec).map_err(measured)?;
     let bar = ProgressBar::new((WARM_UP + args.frames).into());
-    let mut reports = Vec::with_capacity(args.frames as usize);
-    for i in 0..WARM_UP + args.frames {
-        let input = Frame::new(spec, &frames[i as usize % DIFFERENT].planes()).map_err(|e| e.to_string())?;
-        let mut output = FrameMut::new(spec, bright.planes_mut()).map_err(|e| e.to_string())?;
-        let report = enhancer
-            .process(&input, &mut output, Parameters::default())
-            .map_err(|e| e.to_string())?;
+    let outcome = match args.memory {
+        Memory::System => from_system(&mut enhancer, &frames, args.frames, &bar),
+        Memory::Device => from_device(&mut enhancer, &frames, args.frames, &bar),
+    };
+    bar.finish_and_clear();
+    let outcome = outcome.map_err(measured)?;
+    report(args, &mut enhancer, &outcome)
+}
+
+/// Frames of system memory, as many under way as the backend takes.
+fn from_system(
+    enhancer: &mut Enhancer,
+    frames: &[Picture],
+    count: u32,
+    bar: &ProgressBar,
+) -> uretinex::Result<Measured> {
+    let mut bright = frames[0].clone();
+    let mut reports = Vec::with_capacity(count as usize);
+    let depth = enhancer.depth();
+    let mut started = Instant::now();
+    let (mut sent, mut received) = (0, 0);
+    let all = WARM_UP + count;
+    while received < all {
+        while sent < all && enhancer.pending() < depth {
+            // The clock starts with nothing under way.
+            if sent == WARM_UP {
+                if enhancer.pending() > 0 {
+                    break;
+                }
+                started = Instant::now();
+            }
+            if depth == 1 {
+                let input = frames[sent as usize % DIFFERENT].frame()?;
+                reports.push(enhancer.process(&input, &mut bright.frame_mut()?, Parameters::default())?);
+                (sent, received) = (sent + 1, received + 1);
+                bar.inc(1);
+                continue;
+            }
+            enhancer.submit(&frames[sent as usize % DIFFERENT].frame()?, Parameters::default())?;
+            sent += 1;
+        }
+        if enhancer.pending() > 0 {
+            reports.push(enhancer.collect(&mut bright.frame_mut()?)?);
+            received += 1;
+            bar.inc(1);
+        }
+    }
+    let elapsed = started.elapsed();
+    reports.drain(..WARM_UP as usize);
+    let staged = if depth > 1 {
+        enhancer.time_stages(true);
+        let mut staged = Vec::new();
+        for i in 0..WARM_UP + count.min(STAGED) {
+            let input = frames[i as usize % DIFFERENT].frame()?;
+            let report = enhancer.process(&input, &mut bright.frame_mut()?, Parameters::default())?;
+            if i >= WARM_UP {
+                staged.push(report);
+            }
+        }
+        enhancer.time_stages(false);
+        Some(staged)
+    } else {
+        None
+    };
+    Ok(Measured {
+        reports,
+        elapsed,
+        staged,
+    })
+}
+
+/// Frames that are in the GPU's memory and stay there.
+fn from_device(
+    enhancer: &mut Enhancer,
+    frames: &[Picture],
+    count: u32,
+    bar: &ProgressBar,
+) -> uretinex::Result<Measured> {
+    let mut inputs: Vec<DeviceFrameBuffer> = Vec::new();
+    for frame in frames {
+        let mut buffer = enhancer.device_frame(frame.spec())?;
+        buffer.fill(&frame.frame()?)?;
+        inputs.push(buffer);
+    }
+    let mut output = enhancer.device_frame(frames[0].spec())?;
+    let mut reports = Vec::with_capacity(count as usize);
+    let mut started = Instant::now();
+    for i in 0..WARM_UP + count {
+        if i == WARM_UP {
+            started = Instant::now();
+        }
+        let input = &inputs[i as usize % DIFFERENT];
+        let report = enhancer.process_buffers(input, &mut output, Parameters::default())?;
         if i >= WARM_UP {
             reports.push(report);
         }
         bar.inc(1);
     }
-    bar.finish_and_clear();
+    Ok(Measured {
+        reports,
+        elapsed: started.elapsed(),
+        staged: None,
+    })
+}
 
-    let total = median(&reports, |r| r.total);
-    let stages = Stage::ALL.map(|stage| (stage.name(), median(&reports, |r| r.stages[stage as usize])));
-    let elapsed: f64 = reports.iter().map(|r| r.total.as_secs_f64()).sum();
-    let frames_per_second = f64::from(args.frames) / elapsed;
+fn report(args: &Args, enhancer: &mut Enhancer, measured: &Measured) -> Result<ExitCode, String> {
+    let (width, height) = args.size;
+    let total = median(&measured.reports, |r| r.total);
+    let staged = measured.staged.as_ref().unwrap_or(&measured.reports);
+    let stages = Stage::ALL.map(|stage| (stage.name(), median(staged, |r| r.stages[stage as usize])));
+    let frames_per_second = f64::from(args.frames) / measured.elapsed.as_secs_f64();
     let (work_width, work_height) = enhancer.geometry().map_or(args.size, |g| g.working);
-    let counts = enhancer.backend_name() != "identity";
-    let mac = if counts {
-        enhancer.model().mac_per_pixel * (work_width * work_height) as f64
-    } else {
-        0.0
+    let mac = match enhancer.backend_name() {
+        "identity" => 0.0,
+        _ => enhancer.model().mac_per_pixel * (work_width * work_height) as f64,
     };
-    let gflops = 2.0 * mac / (total * 1e-3) / 1e9;
-    let model = &enhancer.model().name;
+    let busy = match &measured.staged {
+        // With several frames under way, a frame's own time is not what the networks had.
+        Some(_) => 1e3 / frames_per_second,
+        None => total,
+    };
+    let gflops = 2.0 * mac / (busy * 1e-3) / 1e9;
+    let model = enhancer.model().name.clone();
+    let version = enhancer.model().version.clone();
     let backend = enhancer.backend_name();
+    let precision = match enhancer.precision() {
+        Precision::Fp32 => "fp32",
+        Precision::Fp16 => "fp16",
+    };
+    // Where the stages run on a GPU: the update's share of what a copy gives.
+    let update = stages[Stage::Update as usize].1 * 1e-3;
+    let rounds = f64::from(enhancer.model().schedule.rounds.saturating_sub(1));
+    let figures = match measured.staged {
+        Some(_) => enhancer.gpu_figures().ok(),
+        None => None,
+    };
+    let bandwidth = figures.map(|f| (f.update_bytes as f64 * rounds / update.max(1e-9), f.copy_bandwidth));
 
     if args.json {
         let mut milliseconds = serde_json::Map::from_iter([("total".to_string(), json!(total))]);
         milliseconds.extend(stages.map(|(name, ms)| (name.to_string(), json!(ms))));
         let object = json!({
             "model": model,
-            "version": enhancer.model().version,
+            "version": version,
             "backend": backend,
+            "precision": precision,
+            "memory": match args.memory { Memory::System => "system", Memory::Device => "device" },
             "width": width,
             "height": height,
             "working_width": work_width,
@@ -99,19 +235,35 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
             "frames_per_second": frames_per_second,
             "milliseconds": milliseconds,
             "gflops": gflops,
+            "update_bytes_per_second": bandwidth.map(|b| b.0),
+            "copy_bytes_per_second": bandwidth.map(|b| b.1),
         });
         crate::print(&format!("{object}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut report = format!("{model} on {backend}, NV12 {width}x{height}");
+    let mut report = format!("{model} on {backend} in {precision}, NV12 {width}x{height}");
     if (work_width, work_height) != args.size {
         report += &format!(" (networks at {work_width}x{work_height})");
     }
+    if args.memory == Memory::Device {
+        report += ", frames in device memory";
+    }
     report += &format!(", median of {} frames\n", args.frames);
-    for (name, ms) in stages {
-        report += &format!("  {name:<12}{ms:>10.2} ms  {:>4.0} %\n", 100.0 * ms / total);
+    let sum: f64 = stages.iter().map(|(_, ms)| ms).sum();
+    if sum > 0.0 {
+        for (name, ms) in stages {
+            report += &format!("  {name:<12}{ms:>10.2} ms  {:>4.0} %\n", 100.0 * ms / sum);
+        }
     }
     report += &format!("  {:<12}{total:>10.2} ms\n", "total");
+    if let Some((update, copy)) = bandwidth {
+        report += &format!(
+            "update moves {:.0} GB/s, {:.0} % of a copy's {:.0} GB/s\n",
+            update / 1e9,
+            100.0 * update / copy,
+            copy / 1e9
+        );
+    }
     report += &format!("{frames_per_second:.2} frames/s, {gflops:.1} GFLOP/s\n");
     crate::print(&report)?;
     Ok(ExitCode::SUCCESS)
@@ -126,70 +278,5 @@ fn median(reports: &[Report], time: impl Fn(&Report) -> Duration) -> f64 {
         times[middle]
     } else {
         (times[middle - 1] + times[middle]) / 2.0
-    }
-}
-
-/// An NV12 frame in memory.
-struct Nv12 {
-    luma: Vec<u8>,
-    chroma: Vec<u8>,
-    width: usize,
-}
-
-impl Nv12 {
-    fn black(width: usize, height: usize) -> Self {
-        Self {
-            luma: vec![16; width * height],
-            chroma: vec![128; width.next_multiple_of(2) * height.div_ceil(2)],
-            width,
-        }
-    }
-
-    /// A dark frame: a faint gradient, a few lamps, and a sensor's noise.
-    fn night(width: usize, height: usize, seed: u32) -> Self {
-        let mut frame = Self::black(width, height);
-        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
-        let mut noise = |span: u32| {
-            // xorshift32
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            state % span
-        };
-        for (i, y) in frame.luma.iter_mut().enumerate() {
-            let (column, row) = (i % width, i / width);
-            let lamp = (column % 97 < 6 && row % 61 < 6) as u32 * 150;
-            *y = (18 + (20 * column / width) as u32 + noise(9) + lamp) as u8;
-        }
-        for c in &mut frame.chroma {
-            *c = (124 + noise(9)) as u8;
-        }
-        frame
-    }
-
-    fn planes(&self) -> [Plane<'_>; 2] {
-        [
-            Plane {
-                data: &self.luma,
-                stride: self.width,
-            },
-            Plane {
-                data: &self.chroma,
-                stride: self.width.next_multiple_of(2),
-            },
-        ]
-    }
-
-    fn planes_mut(&mut self) -> [PlaneMut<'_>; 2] {
-        [
-            PlaneMut {
-                data: &mut self.luma,
-                stride: self.width,
-            },
-            PlaneMut {
-                data: &mut self.chroma,
-                stride: self.width.next_multiple_of(2),
-            },
-        ]
     }
 }

@@ -42,8 +42,8 @@ struct FolderArgs {
 
 #[derive(clap::Args)]
 struct BuildArgs {
-    /// Model pack: `full`, `lite` or a pack's folder
-    #[arg(long, value_name = "NAME|DIR", default_value = "full")]
+    /// Model pack: `full`, `lite`, `auto` (`lite`) or a pack's folder
+    #[arg(long, value_name = "NAME|DIR", default_value = "auto")]
     model: String,
     /// Number format of the networks' arithmetic
     #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
@@ -109,7 +109,7 @@ fn build(args: &BuildArgs) -> Result<ExitCode, String> {
     }
     crate::print(&format!(
         "engines of {} are in {}\n",
-        args.model,
+        enhancer.model().name,
         cache.folder().display()
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -6,8 +6,11 @@ mod bench;
 mod doctor;
 mod engines;
 mod enhance;
+mod night;
 mod options;
 mod picture;
+mod ready;
+mod selftest;
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
@@ -31,6 +34,8 @@ enum Command {
     Bench(bench::Args),
     Engines(engines::Args),
     Doctor(doctor::Args),
+    #[command(hide = true)]
+    Selftest(selftest::Args),
 }
 
 /// Messages of the library, on standard error.
@@ -69,6 +74,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Engines(args) => engines::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Selftest(args) => selftest::run(args),
     };
     outcome.unwrap_or_else(|message| {
         eprintln!("error: {message}");

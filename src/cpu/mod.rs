@@ -17,6 +17,9 @@ use crate::simd::Level;
 use engine::Workspace;
 #[cfg(test)]
 pub(crate) use engine::operators;
+#[cfg(test)]
+pub(crate) use networks::Networks;
+#[cfg(not(test))]
 use networks::Networks;
 #[cfg(test)]
 pub(crate) use update::update;

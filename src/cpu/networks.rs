@@ -11,7 +11,7 @@ use crate::pool::Pool;
 use crate::simd::Level;
 
 /// A pack's subnetworks, ready to run from several threads at once.
-pub(super) struct Networks {
+pub(crate) struct Networks {
     subnetworks: [Network; 4],
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::device::{Device, Entered, StreamHandle, Touches};
 use super::engines::EngineJob;
+use super::frame::{DeviceFrameBuffer, GpuFigures, copy_bandwidth};
 use super::graph::{Event, Graph, Stream};
 use super::launch::{Launch, Settings, Storage, Surface};
 use super::memory::{Buffer, Pinned};
@@ -23,7 +24,7 @@ use super::{Compose, Ingest, Update};
 use crate::backend::{Backend, Geometry, Quantity, Replay};
 use crate::colour::luma_mean;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{DeviceFrame, Frame, FrameMut, RawStream};
+use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, RawStream};
 use crate::identity::unprepared;
 use crate::pack::{Precision, Subnetwork};
 use crate::stage::{Parameters, Report, Stage};
@@ -705,6 +706,34 @@ impl Replay for TensorRtBackend {
             luma_in,
             luma_out,
             ..Report::default()
+        })
+    }
+
+    fn device_frame(&self, spec: &FrameSpec) -> Result<DeviceFrameBuffer> {
+        DeviceFrameBuffer::new(&self.streams.compute, spec)
+    }
+
+    fn process_buffers(
+        &mut self,
+        input: &DeviceFrameBuffer,
+        output: &mut DeviceFrameBuffer,
+        parameters: Parameters,
+    ) -> Result<Report> {
+        let (input, output) = (input.frame(&self.device)?, output.frame(&self.device)?);
+        self.process_device(&input, &output, None, parameters)
+    }
+
+    fn free_memory(&self) -> Result<u64> {
+        let _entered = Entered::new(&self.device)?;
+        self.device.free_memory()
+    }
+
+    fn figures(&self) -> Result<GpuFigures> {
+        let state = self.state.as_ref().ok_or_else(unprepared)?;
+        let pixels = state.geometry.padded.0 * state.geometry.padded.1;
+        Ok(GpuFigures {
+            copy_bandwidth: copy_bandwidth(&self.device)?,
+            update_bytes: (Update::bytes_per_pixel(state.storage) * pixels) as u64,
         })
     }
 

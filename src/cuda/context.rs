@@ -85,9 +85,10 @@ impl Cuda {
         let device = result::device::get(ordinal as i32).map_err(|e| failed("cuDeviceGet", e))?;
         let context = match shared {
             Some(raw) => raw.0 as sys::CUcontext,
-            // SAFETY: the device is one that the driver gave; released in `drop`.
             None => {
-                unsafe { result::primary_ctx::retain(device) }.map_err(|e| failed("cuDevicePrimaryCtxRetain", e))?
+                // SAFETY: the device is one that the driver gave; released in `drop`.
+                let retained = unsafe { result::primary_ctx::retain(device) };
+                retained.map_err(|e| failed("cuDevicePrimaryCtxRetain", e))?
             }
         };
         // SAFETY: the device is one that the driver gave.
@@ -264,10 +265,6 @@ macro_rules! call {
 }
 
 impl Device for Cuda {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
     fn enter(&self) -> Result<()> {
         call!("cuCtxPushCurrent", sys::cuCtxPushCurrent_v2(self.context).result())
     }
@@ -363,11 +360,21 @@ impl Device for Cuda {
         )
     }
 
+    unsafe fn copy(&self, stream: StreamHandle, to: u64, from: u64, bytes: usize) -> Result<()> {
+        call!(
+            "cuMemcpyDtoDAsync",
+            result::memcpy_dtod_async(to, from, bytes, stream.raw())
+        )
+    }
+
     unsafe fn launch(&self, stream: StreamHandle, launch: &Launch, _touches: Touches<'_>) -> Result<()> {
         let function = *self.functions.get(launch.kernel).ok_or_else(|| {
             Error::new(
                 ErrorKind::BackendFailed,
-                format!("no kernel {} was loaded: please report it", launch.kernel),
+                format!(
+                    "no kernel {} of {:?} was loaded: please report it",
+                    launch.kernel, launch.module
+                ),
             )
         })?;
         let [x, y, z] = launch.grid;
@@ -434,7 +441,9 @@ impl Device for Cuda {
         let _ = unsafe { result::graph::exec_destroy(graph.raw()) };
     }
 
-    fn memory(&self) -> Result<(usize, usize)> {
-        result::mem_get_info().map_err(|e| failed("cuMemGetInfo", e))
+    fn free_memory(&self) -> Result<u64> {
+        result::mem_get_info()
+            .map(|(free, _)| free as u64)
+            .map_err(|e| failed("cuMemGetInfo", e))
     }
 }

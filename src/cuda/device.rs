@@ -23,6 +23,7 @@ pub(crate) struct GraphHandle(pub usize);
 /// Device memory that an operation reads and writes, by the addresses of its allocations.
 ///
 /// The driver needs none of it; a recorder checks with it that every read comes after its write.
+#[cfg_attr(not(test), expect(dead_code, reason = "the recorder is for tests"))]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Touches<'a> {
     pub reads: &'a [u64],
@@ -38,9 +39,6 @@ pub(crate) struct Touches<'a> {
 /// Handles and addresses belong to the device that gave them. Every call but `enter` and `leave` is made between
 /// those two. Nothing waits for the GPU but `synchronize`.
 pub(crate) trait Device: Send + Sync {
-    /// The GPU's name.
-    fn name(&self) -> &str;
-
     /// Makes the context the thread's current one, over whatever was current.
     fn enter(&self) -> Result<()>;
     /// Gives the thread the context back that it had before.
@@ -71,6 +69,11 @@ pub(crate) trait Device: Send + Sync {
     /// # Safety
     /// As [`Device::upload`]; the host's range is not read either.
     unsafe fn download(&self, stream: StreamHandle, to: *mut u8, from: u64, bytes: usize) -> Result<()>;
+    /// Copies `bytes` within the device's memory.
+    ///
+    /// # Safety
+    /// Both ranges are inside allocations of this device that live until the copy is done, and do not overlap.
+    unsafe fn copy(&self, stream: StreamHandle, to: u64, from: u64, bytes: usize) -> Result<()>;
     /// The host is about to read or write page-locked memory.
     fn host_access(&self, _start: *const u8, _bytes: usize, _writes: bool) {}
 
@@ -96,8 +99,8 @@ pub(crate) trait Device: Send + Sync {
     fn launch_graph(&self, graph: GraphHandle, stream: StreamHandle) -> Result<()>;
     fn destroy_graph(&self, graph: GraphHandle);
 
-    /// Free and total device memory in bytes.
-    fn memory(&self) -> Result<(usize, usize)>;
+    /// Bytes of device memory that are free.
+    fn free_memory(&self) -> Result<u64>;
 }
 
 /// The time for which a device's context is the thread's current one.

@@ -80,6 +80,68 @@ impl Host {
     }
 }
 
+/// Zeroed memory that ends where the process's ends: reading or writing behind it stops the test.
+pub(super) struct Guarded {
+    mapping: *mut u8,
+    mapped: usize,
+    len: usize,
+}
+
+const PAGE: usize = 64 * 1024;
+
+// Of the C library, which every program on Linux has.
+unsafe extern "C" {
+    fn mmap(address: *mut c_void, length: usize, protection: i32, flags: i32, file: i32, offset: i64) -> *mut c_void;
+    fn munmap(address: *mut c_void, length: usize) -> i32;
+    fn mprotect(address: *mut c_void, length: usize, protection: i32) -> i32;
+}
+
+impl Guarded {
+    pub fn new(len: usize) -> Self {
+        const READ_WRITE: i32 = 1 | 2;
+        const PRIVATE_ANONYMOUS: i32 = 2 | 0x20;
+        let mapped = len.next_multiple_of(PAGE) + PAGE;
+        // SAFETY: new anonymous memory, and its last page taken away again, checked.
+        let mapping = unsafe {
+            let mapping = mmap(std::ptr::null_mut(), mapped, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0);
+            assert!(mapping as isize != -1, "mmap of {mapped} bytes");
+            assert!(mprotect(mapping.byte_add(mapped - PAGE), PAGE, 0) == 0, "mprotect");
+            mapping.cast::<u8>()
+        };
+        Self { mapping, mapped, len }
+    }
+
+    pub fn address(&self) -> u64 {
+        // SAFETY: inside the mapping, which is at least a page longer.
+        unsafe { self.mapping.add(self.mapped - PAGE - self.len) as u64 }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the last `len` bytes before the page that was taken away.
+        unsafe { std::slice::from_raw_parts(self.address() as *const u8, self.len) }
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.address() as *mut u8, self.len) }
+    }
+}
+
+impl Clone for Guarded {
+    fn clone(&self) -> Self {
+        let mut copy = Self::new(self.len);
+        copy.bytes_mut().copy_from_slice(self.bytes());
+        copy
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and nothing borrows it any more.
+        unsafe { munmap(self.mapping.cast(), self.mapped) };
+    }
+}
+
 /// Where the kernels' sources are.
 pub(super) fn kernels() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda/kernels")

@@ -48,6 +48,17 @@ impl Buffer {
         }
     }
 
+    /// Copies all of `from`, another buffer and no longer, after what was issued on `stream` before.
+    pub fn copy(&self, stream: &Stream, from: &Buffer) -> Result<()> {
+        assert!(from.bytes <= self.bytes, "{} into {} bytes", from.bytes, self.bytes);
+        // SAFETY: the lengths have been compared; two buffers do not overlap, and free in stream order.
+        unsafe {
+            self.stream
+                .device()
+                .copy(stream.handle(), self.address, from.address, from.bytes)
+        }
+    }
+
     /// Copies all of `from`, which is no longer, after what was issued on `stream` before.
     pub fn upload(&self, stream: &Stream, from: &Pinned) -> Result<()> {
         assert!(from.bytes <= self.bytes, "{} into {} bytes", from.bytes, self.bytes);

@@ -6,6 +6,7 @@ mod context;
 mod device;
 mod engines;
 mod format;
+mod frame;
 mod gate;
 mod graph;
 #[cfg(test)]
@@ -24,14 +25,17 @@ mod slot;
 mod tests;
 mod update;
 mod values;
+#[cfg(test)]
+mod whole;
 
 pub(crate) use backend::TensorRtBackend;
 pub(crate) use compose::Compose;
 pub use context::RawContext;
 pub use engines::EngineJob;
 pub(crate) use engines::EngineSource;
+pub use frame::{DeviceFrameBuffer, GpuFigures};
 pub(crate) use ingest::Ingest;
-pub(crate) use launch::Storage;
+pub(crate) use launch::{Storage, Surface};
 #[cfg(test)]
 pub(crate) use order::on_recorder;
 pub(crate) use update::Update;

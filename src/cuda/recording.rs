@@ -262,10 +262,6 @@ impl Recording {
 }
 
 impl Device for Recording {
-    fn name(&self) -> &str {
-        "recorder"
-    }
-
     fn enter(&self) -> Result<()> {
         Ok(())
     }
@@ -366,6 +362,16 @@ impl Device for Recording {
             ..Touched::default()
         };
         state.issue("download", stream, touched);
+        Ok(())
+    }
+
+    unsafe fn copy(&self, stream: StreamHandle, to: u64, from: u64, _bytes: usize) -> Result<()> {
+        let touched = Touched {
+            reads: vec![from],
+            writes: vec![to],
+            ..Touched::default()
+        };
+        self.lock().issue("copy", stream, touched);
         Ok(())
     }
 
@@ -486,8 +492,8 @@ impl Device for Recording {
         self.lock().graphs.remove(&graph.0);
     }
 
-    fn memory(&self) -> Result<(usize, usize)> {
-        Ok((self.lock().left.unwrap_or(0), 0))
+    fn free_memory(&self) -> Result<u64> {
+        Ok(self.lock().left.unwrap_or(0) as u64)
     }
 }
 

@@ -42,8 +42,12 @@ impl Staging {
         staging
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The planes in device memory at `address`.
-    fn surface(&self, address: u64) -> Surface {
+    pub fn surface(&self, address: u64) -> Surface {
         let mut surface = Surface::default();
         for i in 0..self.planes {
             surface.address[i] = address + self.offset[i] as u64;
@@ -52,7 +56,7 @@ impl Staging {
         surface
     }
 
-    fn fill(&self, frame: &Frame<'_>, bytes: &mut [u8]) {
+    pub fn fill(&self, frame: &Frame<'_>, bytes: &mut [u8]) {
         for i in 0..self.planes {
             for y in 0..self.rows[i] {
                 let row = frame.row(i, y);
@@ -61,7 +65,7 @@ impl Staging {
         }
     }
 
-    fn empty(&self, bytes: &[u8], frame: &mut FrameMut<'_>) {
+    pub fn empty(&self, bytes: &[u8], frame: &mut FrameMut<'_>) {
         let spec = *frame.spec();
         for (i, plane) in frame.planes_mut().iter_mut().enumerate().take(self.planes) {
             let len = spec.format.row_bytes(i, spec.width);

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 
 use super::compose::ComposeArguments;
 use super::format::{Component, Format};
-use super::host::{self, Host, Rounding};
+use super::host::{self, Guarded, Host, Rounding};
 use super::ingest::IngestArguments;
 use super::launch::{Launch, Module, Settings, Storage, Surface};
 use super::update::UpdateArguments;
@@ -36,66 +36,76 @@ impl Random {
     }
 }
 
-/// A frame's memory: planes whose first rows are `offset` bytes behind a multiple of 16.
-#[derive(Clone, PartialEq)]
+/// How a frame lies in memory: bytes behind each row, and the multiple of bytes to which rows are padded then.
+type Padding = (usize, usize);
+
+/// A frame's memory, whose planes end where their last row ends.
+#[derive(Clone)]
 struct Memory {
     spec: FrameSpec,
-    planes: Vec<Vec<u128>>,
+    planes: Vec<Guarded>,
     strides: Vec<usize>,
-    offset: usize,
 }
 
 impl Memory {
-    /// `slack` bytes behind each row, and rows padded to whole multiples of `multiple`.
-    fn new(spec: FrameSpec, offset: usize, slack: usize, multiple: usize, mut fill: impl FnMut() -> u8) -> Self {
-        let planes = 0..spec.format.planes();
-        let stride = |p| (spec.format.row_bytes(p, spec.width) + slack).next_multiple_of(multiple);
-        let strides: Vec<_> = planes.clone().map(stride).collect();
-        let words = |p: usize| (offset + strides[p] * spec.format.rows(p, spec.height)).div_ceil(16);
-        let planes = planes.map(|p| {
-            let word = |_| u128::from_le_bytes([(); 16].map(|()| fill()));
-            (0..words(p)).map(word).collect()
+    fn new(spec: FrameSpec, (slack, multiple): Padding, mut fill: impl FnMut() -> u8) -> Self {
+        let format = spec.format;
+        let row = |p| format.row_bytes(p, spec.width);
+        let planes = 0..format.planes();
+        let strides: Vec<_> = planes
+            .clone()
+            .map(|p| (row(p) + slack).next_multiple_of(multiple))
+            .collect();
+        let memory = planes.map(|p| {
+            let mut memory = Guarded::new(strides[p] * (format.rows(p, spec.height) - 1) + row(p));
+            memory.bytes_mut().fill_with(&mut fill);
+            memory
         });
         Self {
             spec,
-            planes: planes.collect(),
+            planes: memory.collect(),
             strides: strides.clone(),
-            offset,
         }
     }
 
-    fn bytes(&self, plane: usize) -> &[u8] {
-        let words = &self.planes[plane];
-        // SAFETY: the words' own bytes.
-        unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), 16 * words.len()) }
+    /// The same with every byte set to 0x55.
+    fn blank(&self) -> Self {
+        let mut blank = self.clone();
+        blank.planes.iter_mut().for_each(|p| p.bytes_mut().fill(0x55));
+        blank
+    }
+
+    fn bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.planes.iter().map(Guarded::bytes)
     }
 
     fn frame(&self) -> Frame<'_> {
-        let plane = |p: usize| Plane {
-            data: &self.bytes(p)[self.offset..],
-            stride: self.strides[p],
-        };
-        let planes: Vec<_> = (0..self.planes.len()).map(plane).collect();
+        let planes = self.planes.iter().zip(&self.strides);
+        let planes: Vec<_> = planes
+            .map(|(memory, &stride)| Plane {
+                data: memory.bytes(),
+                stride,
+            })
+            .collect();
         Frame::new(self.spec, &planes).expect("a frame")
     }
 
     fn frame_mut(&mut self) -> FrameMut<'_> {
-        let (offset, strides) = (self.offset, &self.strides);
-        let planes = self.planes.iter_mut().zip(strides).map(|(words, &stride)| {
-            // SAFETY: the words' own bytes, borrowed mutably.
-            let data = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), 16 * words.len()) };
-            PlaneMut {
-                data: &mut data[offset..],
+        let planes = self
+            .planes
+            .iter_mut()
+            .zip(&self.strides)
+            .map(|(memory, &stride)| PlaneMut {
+                data: memory.bytes_mut(),
                 stride,
-            }
-        });
+            });
         FrameMut::from_iter(self.spec, planes).expect("a frame")
     }
 
-    fn surface(&mut self) -> Surface {
+    fn surface(&self) -> Surface {
         let mut surface = Surface::default();
-        for (i, words) in self.planes.iter_mut().enumerate() {
-            surface.address[i] = words.as_mut_ptr() as u64 + self.offset as u64;
+        for (i, memory) in self.planes.iter().enumerate() {
+            surface.address[i] = memory.address();
             surface.stride[i] = self.strides[i] as u64;
         }
         surface
@@ -104,39 +114,37 @@ impl Memory {
 
 /// Values in memory aligned as device memory is.
 struct Tensor {
-    words: Vec<u128>,
+    memory: Guarded,
     storage: Storage,
     len: usize,
 }
 
 impl Tensor {
     fn new(storage: Storage, values: &[f32]) -> Self {
-        let mut words = vec![0u128; (values.len() * storage.bytes()).div_ceil(16)];
-        let each = 16 / storage.bytes();
-        for (i, v) in values.iter().enumerate() {
-            words[i / each] |= u128::from(storage.bits(*v)) << (8 * storage.bytes() * (i % each));
+        let each = storage.bytes();
+        let mut memory = Guarded::new((values.len() * each).next_multiple_of(16));
+        for (to, v) in memory.bytes_mut().chunks_mut(each).zip(values) {
+            to.copy_from_slice(&storage.bits(*v).to_le_bytes()[..each]);
         }
         Self {
-            words,
+            memory,
             storage,
             len: values.len(),
         }
     }
 
-    fn address(&mut self) -> u64 {
-        self.words.as_mut_ptr() as u64
+    fn address(&self) -> u64 {
+        self.memory.address()
     }
 
     fn values(&self) -> Vec<f32> {
-        let each = 16 / self.storage.bytes();
-        let value = |i: usize| {
-            let word = (self.words[i / each] >> (8 * self.storage.bytes() * (i % each))) as u32;
-            match self.storage {
-                Storage::F32 => f32::from_bits(word),
-                Storage::F16 => from_half(word as u16),
-            }
+        let chunks = self.memory.bytes().chunks(self.storage.bytes()).take(self.len);
+        let value = |bytes: &[u8]| match *bytes {
+            [a, b] => from_half(u16::from_le_bytes([a, b])),
+            [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+            _ => f32::NAN,
         };
-        (0..self.len).map(value).collect()
+        chunks.map(value).collect()
     }
 }
 
@@ -161,8 +169,8 @@ fn worst(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, |m, d| if d.is_nan() || d > m { d } else { m })
 }
 
-/// Memory of a frame and how it lies: whether groups of four can be read at once, odd strides, odd addresses.
-const LAYOUTS: [(usize, usize, usize); 3] = [(0, 0, 16), (0, 3, 1), (1, 0, 1)];
+/// Groups of four can be read at once, odd strides, even strides that are no multiple of four.
+const PADDINGS: [Padding; 3] = [(0, 16), (3, 1), (1, 2)];
 
 /// Sizes of frames and of the packs' multiple: groups of four that fill rows, that do not, a padded width that keeps
 /// groups and one that does not.
@@ -176,15 +184,15 @@ const SIZES: [(usize, usize, usize); 6] = [
 ];
 
 /// Every format in every size, each with a few of the colorimetries in turn, so that all pairs come up.
-fn cases() -> impl Iterator<Item = (FrameSpec, usize, (usize, usize, usize))> {
+fn cases() -> impl Iterator<Item = (FrameSpec, usize, Padding)> {
     let mut turn = 0usize;
     let formats = PixelFormat::ALL.into_iter();
     let sized = formats.flat_map(|format| {
         SIZES
             .into_iter()
-            .flat_map(move |size| LAYOUTS.map(|l| (format, size, l)))
+            .flat_map(move |size| PADDINGS.map(|padding| (format, size, padding)))
     });
-    sized.flat_map(move |(format, (width, height, multiple), layout)| {
+    sized.flat_map(move |(format, (width, height, multiple), padding)| {
         [0, 1].map(|_| {
             turn += 1;
             let colorimetry = Colorimetry {
@@ -201,24 +209,24 @@ fn cases() -> impl Iterator<Item = (FrameSpec, usize, (usize, usize, usize))> {
                 height,
                 colorimetry,
             };
-            (spec, multiple, layout)
+            (spec, multiple, padding)
         })
     })
 }
 
-fn name(spec: &FrameSpec, layout: (usize, usize, usize)) -> String {
+fn name(spec: &FrameSpec, padding: Padding) -> String {
     let FrameSpec { width, height, .. } = spec;
     format!(
-        "{} {width}x{height} {layout:?} {:?}",
+        "{} {width}x{height} {padding:?} {:?}",
         spec.format.name(),
         spec.colorimetry
     )
 }
 
 /// Runs the kernel on `memory`; I of 32 and of 16 bits, and mean luma.
-fn host_ingest(host: &Host, geometry: &Geometry, memory: &mut Memory) -> (Launch, Vec<f32>, Vec<f32>, f32) {
+fn host_ingest(host: &Host, geometry: &Geometry, memory: &Memory) -> (Launch, Vec<f32>, Vec<f32>, f32) {
     let values = vec![f32::NAN; 3 * geometry.padded.0 * geometry.padded.1];
-    let (mut image, mut half) = (Tensor::new(Storage::F32, &values), Tensor::new(Storage::F16, &values));
+    let (image, half) = (Tensor::new(Storage::F32, &values), Tensor::new(Storage::F16, &values));
     let settings = Box::new(Settings {
         input: memory.surface(),
         ..Settings::default()
@@ -243,13 +251,13 @@ fn ingest_as_on_the_processor(rounding: Rounding, tolerance: f32) {
     let (host, pool) = (Host::new(rounding), Pool::new(0));
     let mut random = Random(1);
     let mut kernels = BTreeSet::new();
-    for (spec, multiple, layout) in cases() {
+    for (spec, multiple, padding) in cases() {
         let geometry = Geometry::new(spec, 0, multiple);
-        let mut memory = Memory::new(spec, layout.0, layout.1, layout.2, || random.next() as u8);
+        let memory = Memory::new(spec, padding, || random.next() as u8);
         let mut expected = Planes::new(3, geometry.padded);
         let mean = ingest(&pool, Level::Portable, &memory.frame(), &geometry, &mut expected);
-        let (launch, image, half, host_mean) = host_ingest(&host, &geometry, &mut memory);
-        let name = format!("{} {}", launch.kernel, name(&spec, layout));
+        let (launch, image, half, host_mean) = host_ingest(&host, &geometry, &memory);
+        let name = format!("{} {}", launch.kernel, name(&spec, padding));
         // The random words of I420_10LE reach 64 times its greatest code, and rounding with them.
         let reach = if spec.format == PixelFormat::I420_10le {
             64.0
@@ -286,14 +294,14 @@ const REDUCED: [(usize, usize, usize, usize); 4] = [
     (240, 64, 60 * 16, 4),
 ];
 
-fn reduced_cases() -> impl Iterator<Item = (Geometry, (usize, usize, usize))> {
+fn reduced_cases() -> impl Iterator<Item = (Geometry, Padding)> {
     let sizes = REDUCED.into_iter().cycle();
     cases()
         .step_by(7)
         .zip(sizes)
-        .map(|((spec, _, layout), (width, height, pixels, multiple))| {
+        .map(|((spec, _, padding), (width, height, pixels, multiple))| {
             let spec = FrameSpec { width, height, ..spec };
-            (Geometry::new(spec, pixels, multiple), layout)
+            (Geometry::new(spec, pixels, multiple), padding)
         })
 }
 
@@ -301,12 +309,12 @@ fn reduced_cases() -> impl Iterator<Item = (Geometry, (usize, usize, usize))> {
 fn reduced_copy_as_on_the_processor() {
     let (host, pool) = (Host::new(Rounding::Separate), Pool::new(0));
     let mut random = Random(2);
-    for (geometry, layout) in reduced_cases() {
-        let mut memory = Memory::new(geometry.spec, layout.0, layout.1, layout.2, || random.next() as u8);
+    for (geometry, padding) in reduced_cases() {
+        let memory = Memory::new(geometry.spec, padding, || random.next() as u8);
         let mut expected = Planes::new(3, geometry.padded);
         let mean = ingest(&pool, Level::Portable, &memory.frame(), &geometry, &mut expected);
-        let (launch, image, _, host_mean) = host_ingest(&host, &geometry, &mut memory);
-        let name = format!("{} to {:?}", name(&geometry.spec, layout), geometry.working);
+        let (launch, image, _, host_mean) = host_ingest(&host, &geometry, &memory);
+        let name = format!("{} to {:?}", name(&geometry.spec, padding), geometry.working);
         assert_eq!(launch.kernel, "ingest_reduced", "{name}");
         let off = worst(&image, &expected.data);
         assert!(off < 1e-6, "{name}: off by {off}");
@@ -333,9 +341,9 @@ fn update_is_exact() {
             let mut planes = |channels, to| planes(&mut random, storage, channels, size, 0.0, to);
             let (r, l, mut p, mut q) = (planes(3, 1.2), planes(1, 1.2), planes(3, 1.0), planes(1, 1.0));
             let image = planes(3, 1.0);
-            let mut tensors = [&r, &l, &p, &q].map(|planes| Tensor::new(storage, &planes.data));
-            let mut image_tensor = Tensor::new(Storage::F32, &image.data);
-            let addresses = tensors.each_mut().map(Tensor::address);
+            let tensors = [&r, &l, &p, &q].map(|planes| Tensor::new(storage, &planes.data));
+            let image_tensor = Tensor::new(Storage::F32, &image.data);
+            let addresses = tensors.each_ref().map(Tensor::address);
             let update = Update {
                 image: image_tensor.address(),
                 r: addresses[0],
@@ -365,16 +373,15 @@ fn host_compose(
     host: &Host,
     storage: Storage,
     geometry: &Geometry,
-    input: &mut Memory,
+    input: &Memory,
     image: &Planes,
     (r, l): (&Planes, &Planes),
     strength: f32,
 ) -> (Vec<&'static str>, Memory, f32) {
-    let mut output = input.clone();
-    output.planes.iter_mut().flatten().for_each(|w| *w = !0 / 3);
-    let (mut r, mut l) = (Tensor::new(storage, &r.data), Tensor::new(storage, &l.data));
-    let mut image = Tensor::new(Storage::F32, &image.data);
-    let mut scratch = Tensor::new(Storage::F32, &vec![f32::NAN; Compose::scratch_bytes(geometry) / 4]);
+    let output = input.blank();
+    let (r, l) = (Tensor::new(storage, &r.data), Tensor::new(storage, &l.data));
+    let image = Tensor::new(Storage::F32, &image.data);
+    let scratch = Tensor::new(Storage::F32, &vec![f32::NAN; Compose::scratch_bytes(geometry) / 4]);
     let settings = Box::new(Settings {
         strength,
         input: input.surface(),
@@ -433,15 +440,14 @@ fn compose_as_on_the_processor(rounding: Rounding, codes: u32) {
         (Storage::F32, 0.75),
         (Storage::F32, 0.0),
     ];
-    for ((spec, multiple, layout), (storage, strength)) in cases().zip(ways.into_iter().cycle()) {
+    for ((spec, multiple, padding), (storage, strength)) in cases().zip(ways.into_iter().cycle()) {
         let geometry = Geometry::new(spec, 0, multiple);
-        let mut input = Memory::new(spec, layout.0, layout.1, layout.2, || random.next() as u8);
+        let input = Memory::new(spec, padding, || random.next() as u8);
         let r = planes(&mut random, storage, 3, geometry.padded, -0.1, 1.1);
         let l = planes(&mut random, storage, 1, geometry.padded, -0.1, 1.4);
         let image = Planes::new(3, geometry.padded);
-        let (ran, output, host_mean) = host_compose(&host, storage, &geometry, &mut input, &image, (&r, &l), strength);
-        let mut expected = input.clone();
-        expected.planes.iter_mut().flatten().for_each(|w| *w = !0 / 3);
+        let (ran, output, host_mean) = host_compose(&host, storage, &geometry, &input, &image, (&r, &l), strength);
+        let mut expected = input.blank();
         let relit = Relit::Native(&r, Some(&l));
         let mean = compose(
             &pool,
@@ -451,11 +457,11 @@ fn compose_as_on_the_processor(rounding: Rounding, codes: u32) {
             strength,
             &mut expected.frame_mut(),
         );
-        let name = format!("{ran:?} {} strength {strength}", name(&spec, layout));
+        let name = format!("{ran:?} {} strength {strength}", name(&spec, padding));
         let apart = codes_apart(&output, &expected);
         assert!(apart <= codes, "{name}: codes differ by {apart}");
         assert!(
-            codes > 0 || output == expected,
+            codes > 0 || output.bytes().eq(expected.bytes()),
             "{name}: bytes that are no samples were written"
         );
         assert!(
@@ -488,14 +494,13 @@ fn guided_filter_as_on_the_processor() {
         (Storage::F32, 0.6),
         (Storage::F16, 1.0),
     ];
-    for ((geometry, layout), (storage, strength)) in reduced_cases().zip(ways.into_iter().cycle()) {
-        let mut input = Memory::new(geometry.spec, layout.0, layout.1, layout.2, || random.next() as u8);
+    for ((geometry, padding), (storage, strength)) in reduced_cases().zip(ways.into_iter().cycle()) {
+        let input = Memory::new(geometry.spec, padding, || random.next() as u8);
         let image = planes(&mut random, Storage::F32, 3, geometry.padded, 0.0, 1.0);
         let r = planes(&mut random, storage, 3, geometry.padded, 0.0, 1.0);
         let l = planes(&mut random, storage, 1, geometry.padded, 0.0, 1.2);
-        let (ran, output, host_mean) = host_compose(&host, storage, &geometry, &mut input, &image, (&r, &l), strength);
-        let mut expected = input.clone();
-        expected.planes.iter_mut().flatten().for_each(|w| *w = !0 / 3);
+        let (ran, output, host_mean) = host_compose(&host, storage, &geometry, &input, &image, (&r, &l), strength);
+        let mut expected = input.blank();
         let mut guide = Guide::new(&geometry);
         guide.fit(&pool, Level::Portable, &image, &r, &l);
         let relit = Relit::Guided(&guide);
@@ -507,7 +512,7 @@ fn guided_filter_as_on_the_processor() {
             strength,
             &mut expected.frame_mut(),
         );
-        let name = format!("{ran:?} {} from {:?}", name(&geometry.spec, layout), geometry.working);
+        let name = format!("{ran:?} {} from {:?}", name(&geometry.spec, padding), geometry.working);
         // The places of pixels between working pixels are rounded once here and twice on the processor.
         let apart = codes_apart(&output, &expected);
         assert!(apart <= 1, "{name}: codes differ by {apart}");
@@ -620,7 +625,7 @@ fn kernels_by_format_and_alignment() {
             adjusted: 0,
             scratch: 0,
         };
-        let name = name(&spec, (0, 0, 0));
+        let name = name(&spec, (0, 16));
         assert_eq!(launch.launch(&geometry, alignment).kernel, ingest, "{name}");
         let launches = launches.launches(Storage::F16, &geometry, alignment);
         let kernels: Vec<_> = launches.iter().map(|l| l.kernel).collect();

@@ -2,8 +2,8 @@
 """Builds and checks the kernels' PTX with NVRTC, without a GPU, a driver or a CUDA toolkit.
 
     build.py write      compile every .cu to the .ptx beside it
-    build.py check      compare the .ptx with what the sources give now, byte by byte, and compile the sources for
-                        every GPU generation that a recent NVRTC knows
+    build.py check      compare the .ptx with what the sources give now, byte by byte; compile the sources for the GPU
+                        generations that a recent NVRTC knows, and fail if registers spill
 
 NVRTC comes from PyPI by pip, once, into --cache. Without it `check` says so and succeeds; `write` fails.
 """
@@ -19,7 +19,7 @@ import zipfile
 HERE = pathlib.Path(__file__).resolve().parent
 # PTX 8.0 for compute capability 7.0: drivers from 525 on translate it for any later GPU.
 SHIPPED = ("nvidia-cuda-nvrtc-cu12==12.0.140", "compute_70")
-RECENT = "nvidia-cuda-nvrtc==13.*"
+RECENT = "nvidia-cuda-nvrtc==13.5.37"
 GENERATIONS = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
 
 
@@ -120,29 +120,51 @@ def write(cache):
         print(f"{source.stem}.ptx: {len(ptx)} bytes, NVRTC {nvrtc.version}, {SHIPPED[1]}")
 
 
-def check(cache):
-    failures = []
+def resources(log):
+    """Kernel, registers, and bytes of stack and spilling of each, from the assembler's words."""
+    kernels = re.split(r"Compiling entry function '(\w+)'", log)[1:]
+    for name, words in zip(kernels[::2], kernels[1::2]):
+        memory = re.findall(r"(\d+) bytes (?:stack frame|spill stores|spill loads)", words)
+        yield name, int(re.search(r"Used (\d+) registers", words)[1]), sum(map(int, memory))
+
+
+def check(cache, table):
+    failures, rows = [], {}
+
+    def assemble(nvrtc, architectures):
+        for architecture in architectures:
+            for source in sources():
+                try:
+                    _, log = nvrtc.compile(source, architecture, "--ptxas-options=-v")
+                except RuntimeError as error:
+                    failures.append(str(error))
+                    continue
+                for kernel, registers, spilled in resources(log):
+                    rows.setdefault(kernel, {})[f"{architecture} ({nvrtc.version})"] = registers
+                    if spilled:
+                        failures.append(f"{kernel} for {architecture}: {spilled} bytes of registers go to memory")
+        print(f"the kernels were compiled with NVRTC {nvrtc.version} for {', '.join(architectures)}")
+
     try:
         nvrtc = Nvrtc(fetch(SHIPPED[0], cache))
         for source in sources():
             if source.with_suffix(".ptx").read_bytes() != shipped(nvrtc, source):
-                failures.append(f"{source.stem}.ptx is not what {source.name} gives: run {HERE.name}/build.py write")
-        print(f"PTX rebuilt with NVRTC {nvrtc.version} and compared")
+                failures.append(f"{source.stem}.ptx is not what {source.name} gives: run build.py write")
+        print(f"the shipped PTX was rebuilt with NVRTC {nvrtc.version} and compared")
+        assemble(nvrtc, ["sm_70", "sm_90"])
     except OSError as error:
         print(f"SKIPPED: the shipped PTX was not rebuilt: {error}")
+    except RuntimeError as error:
+        failures.append(str(error))
     try:
-        nvrtc = Nvrtc(fetch(RECENT, cache))
-        for architecture in GENERATIONS:
-            for source in sources():
-                try:
-                    _, log = nvrtc.compile(source, architecture, "--ptxas-options=-v")
-                    failures += [f"{source.name} for {architecture}: {line}" for line in spills(log)]
-                    registers(architecture, log)
-                except RuntimeError as error:
-                    failures.append(str(error))
-        print(f"kernels compiled with NVRTC {nvrtc.version} for {', '.join(GENERATIONS)}")
+        assemble(Nvrtc(fetch(RECENT, cache)), GENERATIONS)
     except OSError as error:
         print(f"SKIPPED: the kernels were not compiled for {', '.join(GENERATIONS)}: {error}")
+    if table:
+        columns = list(next(iter(rows.values()), {}))
+        print("| kernel |", " | ".join(columns), "|\n" + "|---" * (1 + len(columns)) + "|")
+        for kernel, registers in sorted(rows.items()):
+            print(f"| `{kernel}` |", " | ".join(str(registers.get(c, "")) for c in columns), "|")
     for failure in failures:
         print(f"FAILED: {failure}")
     return not failures
@@ -151,11 +173,12 @@ def check(cache):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["write", "check"])
+    parser.add_argument("--registers", action="store_true", help="with check: a table of each kernel's registers")
     parser.add_argument("--cache", type=pathlib.Path, default=HERE.parents[2] / "target" / "nvrtc")
     arguments = parser.parse_args()
     if arguments.action == "write":
         return write(arguments.cache)
-    return 0 if check(arguments.cache) else 1
+    return 0 if check(arguments.cache, arguments.registers) else 1
 
 
 if __name__ == "__main__":

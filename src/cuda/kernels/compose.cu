@@ -334,15 +334,15 @@ DEVICE void smooth(const ComposeArguments &a) {
     F32::put_one(a.smooth, plane + y * width + x, sum / 9.0f);
 }
 
-KERNEL(compose_any_f32, ComposeArguments) { compose_cells<Relit<F32>>(arguments); }
-KERNEL(compose_any_f16, ComposeArguments) { compose_cells<Relit<F16>>(arguments); }
-KERNEL(compose_semi8_f32, ComposeArguments) { compose_semi<Bytes, F32>(arguments); }
-KERNEL(compose_semi8_f16, ComposeArguments) { compose_semi<Bytes, F16>(arguments); }
-KERNEL(compose_semi10_f32, ComposeArguments) { compose_semi<Words, F32>(arguments); }
-KERNEL(compose_semi10_f16, ComposeArguments) { compose_semi<Words, F16>(arguments); }
-KERNEL(compose_packed_f32, ComposeArguments) { compose_packed<F32>(arguments); }
-KERNEL(compose_packed_f16, ComposeArguments) { compose_packed<F16>(arguments); }
-KERNEL(guide_fit_f32, ComposeArguments) { guide_fit<F32>(arguments); }
-KERNEL(guide_fit_f16, ComposeArguments) { guide_fit<F16>(arguments); }
-KERNEL(guide_smooth, ComposeArguments) { smooth(arguments); }
-KERNEL(compose_guided, ComposeArguments) { compose_cells<Guided>(arguments); }
+KERNEL(compose_any_f32, ComposeArguments, 4) { compose_cells<Relit<F32>>(arguments); }
+KERNEL(compose_any_f16, ComposeArguments, 4) { compose_cells<Relit<F16>>(arguments); }
+KERNEL(compose_semi8_f32, ComposeArguments, 3) { compose_semi<Bytes, F32>(arguments); }
+KERNEL(compose_semi8_f16, ComposeArguments, 3) { compose_semi<Bytes, F16>(arguments); }
+KERNEL(compose_semi10_f32, ComposeArguments, 3) { compose_semi<Words, F32>(arguments); }
+KERNEL(compose_semi10_f16, ComposeArguments, 3) { compose_semi<Words, F16>(arguments); }
+KERNEL(compose_packed_f32, ComposeArguments, 4) { compose_packed<F32>(arguments); }
+KERNEL(compose_packed_f16, ComposeArguments, 4) { compose_packed<F16>(arguments); }
+KERNEL(guide_fit_f32, ComposeArguments, 4) { guide_fit<F32>(arguments); }
+KERNEL(guide_fit_f16, ComposeArguments, 4) { guide_fit<F16>(arguments); }
+KERNEL(guide_smooth, ComposeArguments, 4) { smooth(arguments); }
+KERNEL(compose_guided, ComposeArguments, 4) { compose_cells<Guided>(arguments); }

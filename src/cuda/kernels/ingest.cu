@@ -104,8 +104,8 @@ template <class Read> DEVICE void ingest_fours(const IngestArguments &a) {
     block_add(!beyond && y < a.working_height ? fixed(luma) : 0, &settings_of(a)->luma_in);
 }
 
-KERNEL(ingest_any, IngestArguments) { ingest_pixels<Native>(arguments); }
-KERNEL(ingest_semi8, IngestArguments) { ingest_fours<Semi<Bytes>>(arguments); }
-KERNEL(ingest_semi10, IngestArguments) { ingest_fours<Semi<Words>>(arguments); }
-KERNEL(ingest_packed, IngestArguments) { ingest_fours<Packed>(arguments); }
-KERNEL(ingest_reduced, IngestArguments) { ingest_pixels<Reduced>(arguments); }
+KERNEL(ingest_any, IngestArguments, 4) { ingest_pixels<Native>(arguments); }
+KERNEL(ingest_semi8, IngestArguments, 4) { ingest_fours<Semi<Bytes>>(arguments); }
+KERNEL(ingest_semi10, IngestArguments, 4) { ingest_fours<Semi<Words>>(arguments); }
+KERNEL(ingest_packed, IngestArguments, 4) { ingest_fours<Packed>(arguments); }
+KERNEL(ingest_reduced, IngestArguments, 4) { ingest_pixels<Reduced>(arguments); }

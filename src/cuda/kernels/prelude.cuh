@@ -7,7 +7,9 @@
 #define DEVICE static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define UNROLL_NOT _Pragma("unroll 1")
-#define KERNEL(name, Arguments) extern "C" __global__ void __launch_bounds__(256) name(const Arguments arguments)
+// A kernel for blocks of 256 threads, with registers for at least `blocks` of them on a multiprocessor.
+#define KERNEL(name, Arguments, blocks)                                                                               \
+    extern "C" __global__ void __launch_bounds__(256, blocks) name(const Arguments arguments)
 #else
 #include "host/host.h"
 #define DEVICE static inline
@@ -118,8 +120,8 @@ struct F16 {
     DEVICE u32 pack(const float v[2]) { return to_half(v[0]) | to_half(v[1]) << 16; }
 };
 
-// Adds every thread's value to `sum`. All threads of the block call it, once in a kernel; blocks have whole warps, at
-// most eight. The values are whole numbers, so the order in which blocks come does not matter.
+// Adds every thread's value to `sum`. All 256 threads of the block call it, once in a kernel. The values are whole
+// numbers, so the order in which blocks come does not matter.
 DEVICE void block_add(u32 value, u64 *sum) {
     __shared__ u32 warps[8];
     const u32 thread = threadIdx.y * blockDim.x + threadIdx.x;
@@ -129,7 +131,8 @@ DEVICE void block_add(u32 value, u64 *sum) {
     __syncthreads();
     if (thread == 0) {
         u32 total = 0;
-        for (u32 i = 0; i < blockDim.x * blockDim.y / 32; ++i) total += warps[i];
+        UNROLL
+        for (u32 i = 0; i < 8; ++i) total += warps[i];
         atomicAdd(sum, (u64)total);
     }
 }

@@ -82,7 +82,7 @@ template <class Storage> DEVICE void update_singles(const UpdateArguments &a) {
     }
 }
 
-KERNEL(update_f32, UpdateArguments) { update_vectors<F32>(arguments); }
-KERNEL(update_f16, UpdateArguments) { update_vectors<F16>(arguments); }
-KERNEL(update_f32_single, UpdateArguments) { update_singles<F32>(arguments); }
-KERNEL(update_f16_single, UpdateArguments) { update_singles<F16>(arguments); }
+KERNEL(update_f32, UpdateArguments, 4) { update_vectors<F32>(arguments); }
+KERNEL(update_f16, UpdateArguments, 3) { update_vectors<F16>(arguments); }
+KERNEL(update_f32_single, UpdateArguments, 4) { update_singles<F32>(arguments); }
+KERNEL(update_f16_single, UpdateArguments, 4) { update_singles<F16>(arguments); }

@@ -89,7 +89,7 @@ struct Kernel {
     Kernel(const char *name, unsigned bytes, void (*run)(const void *));
 };
 
-#define KERNEL(name, Arguments)                                                                                       \
+#define KERNEL(name, Arguments, blocks)                                                                               \
     static void name(const Arguments &arguments);                                                                     \
     static Kernel kernel_##name(                                                                                      \
         #name, sizeof(Arguments), [](const void *arguments) { name(*(const Arguments *)arguments); }                  \

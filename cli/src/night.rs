@@ -1,0 +1,148 @@
+//! Dark, noisy frames of any format, made on the spot.
+
+use uretinex::{Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut};
+
+/// A frame in memory, without gaps between its rows.
+#[derive(Clone, PartialEq)]
+pub struct Picture {
+    spec: FrameSpec,
+    planes: Vec<Vec<u8>>,
+}
+
+/// What is to be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    /// A faint gradient, a few lamps, and a sensor's noise.
+    Night,
+    /// No light at all.
+    Black,
+    /// As bright as it gets.
+    White,
+    /// Noise over the whole range.
+    Noise,
+}
+
+impl Scene {
+    pub const ALL: [Scene; 4] = [Scene::Night, Scene::Black, Scene::White, Scene::Noise];
+}
+
+impl Picture {
+    /// A scene; different seeds give different noise.
+    pub fn new(spec: FrameSpec, scene: Scene, seed: u32) -> Self {
+        let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+        let mut noise = move |span: u32| {
+            // xorshift32
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state % span
+        };
+        let chroma = |plane| {
+            plane > 0
+                && matches!(
+                    spec.format,
+                    PixelFormat::Nv12
+                        | PixelFormat::Nv21
+                        | PixelFormat::I420
+                        | PixelFormat::Yv12
+                        | PixelFormat::Y42b
+                        | PixelFormat::I420_10le
+                        | PixelFormat::P010_10le
+                )
+        };
+        // Ten bits in words of two bytes, at the bottom or at the top.
+        let words = match spec.format {
+            PixelFormat::I420_10le => Some(2),
+            PixelFormat::P010_10le => Some(8),
+            _ => None,
+        };
+        let mut plane = |number| {
+            let row = spec.format.row_bytes(number, spec.width);
+            let sample = if words.is_some() { 2 } else { 1 };
+            let mut bytes = Vec::with_capacity(row * spec.format.rows(number, spec.height));
+            for at in 0..row / sample * spec.format.rows(number, spec.height) {
+                let (x, y) = (at * sample % row, at * sample / row);
+                let value = match scene {
+                    _ if chroma(number) => 124 + noise(9),
+                    Scene::Night => {
+                        let lamp = u32::from(x % 97 < 6 && y % 61 < 6) * 150;
+                        18 + (20 * x / row) as u32 + noise(9) + lamp
+                    }
+                    Scene::Black => 16,
+                    Scene::White => 235,
+                    Scene::Noise => 16 + noise(220),
+                };
+                match words {
+                    Some(shift) => bytes.extend(((value as u16) << shift).to_le_bytes()),
+                    None => bytes.push(value as u8),
+                }
+            }
+            bytes
+        };
+        Self {
+            spec,
+            planes: (0..spec.format.planes()).map(&mut plane).collect(),
+        }
+    }
+
+    pub fn spec(&self) -> &FrameSpec {
+        &self.spec
+    }
+
+    fn stride(&self, plane: usize) -> usize {
+        self.spec.format.row_bytes(plane, self.spec.width)
+    }
+
+    pub fn frame(&self) -> uretinex::Result<Frame<'_>> {
+        let planes: Vec<_> = self
+            .planes
+            .iter()
+            .enumerate()
+            .map(|(i, data)| Plane {
+                data,
+                stride: self.stride(i),
+            })
+            .collect();
+        Frame::new(self.spec, &planes)
+    }
+
+    pub fn frame_mut(&mut self) -> uretinex::Result<FrameMut<'_>> {
+        let strides: Vec<_> = (0..self.planes.len()).map(|i| self.stride(i)).collect();
+        let planes = self.planes.iter_mut().zip(strides);
+        FrameMut::from_iter(self.spec, planes.map(|(data, stride)| PlaneMut { data, stride }))
+    }
+
+    /// The root of the mean squared difference of all samples, and the greatest difference, in codes of 8 bits.
+    pub fn difference(&self, other: &Picture) -> (f64, f64) {
+        let scale = match self.spec.format {
+            PixelFormat::I420_10le => 4.0,
+            PixelFormat::P010_10le => 256.0,
+            _ => 1.0,
+        };
+        let words = scale > 1.0;
+        // Packed pairs of an odd width have a byte too many, which nobody sets.
+        let row = self.stride(0);
+        let spare = match self.spec.format {
+            PixelFormat::Yuy2 if self.spec.width % 2 == 1 => Some(row - 2),
+            PixelFormat::Uyvy if self.spec.width % 2 == 1 => Some(row - 1),
+            _ => None,
+        };
+        let (mut squares, mut greatest, mut count) = (0.0f64, 0.0f64, 0u64);
+        for (a, b) in self.planes.iter().zip(&other.planes) {
+            let value = |p: &[u8], i: usize| match words {
+                true => f64::from(u16::from_le_bytes([p[i], p[i + 1]])),
+                false => f64::from(p[i]),
+            };
+            for i in (0..a.len()).step_by(if words { 2 } else { 1 }) {
+                if spare == Some(i % row) {
+                    continue;
+                }
+                let difference = (value(a, i) - value(b, i)).abs() / scale;
+                squares += difference * difference;
+                greatest = greatest.max(difference);
+                count += 1;
+            }
+        }
+        ((squares / count.max(1) as f64).sqrt(), greatest)
+    }
+}

@@ -1,0 +1,22 @@
+//! An enhancer made ready for a size, with a word on what takes long.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use uretinex::{Enhancer, FrameSpec};
+
+/// Prepares for frames of `spec`. Engines that are loaded or built for it are told of on standard error.
+pub fn prepare(enhancer: &mut Enhancer, spec: &FrameSpec) -> uretinex::Result<()> {
+    if let Some(job) = enhancer.engine_job(spec)? {
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(100));
+        let made = job.run(&mut |progress| {
+            bar.set_message(progress.to_string());
+            ControlFlow::Continue(())
+        });
+        bar.finish_and_clear();
+        made.or_else(|e| enhancer.fall_back(e))?;
+    }
+    enhancer.prepare(spec)
+}
