@@ -109,7 +109,7 @@ fn build(args: &BuildArgs) -> Result<ExitCode, String> {
     }
     crate::print(&format!(
         "engines of {} are in {}\n",
-        args.model,
+        enhancer.model().name,
         cache.folder().display()
     ))?;
     Ok(ExitCode::SUCCESS)
