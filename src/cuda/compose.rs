@@ -14,6 +14,10 @@ pub(super) const KERNELS: &[&str] = &[
     "compose_semi8_f16",
     "compose_semi10_f32",
     "compose_semi10_f16",
+    "compose_planar8_f32",
+    "compose_planar8_f16",
+    "compose_planar10_f32",
+    "compose_planar10_f16",
     "compose_packed_f32",
     "compose_packed_f16",
     "guide_fit_f32",
@@ -109,17 +113,27 @@ impl Compose {
         );
         if geometry.is_reduced() {
             return vec![
-                launch(storage.choose(KERNELS[8], KERNELS[9]), width, height, 3),
-                launch(KERNELS[10], width, height, 6),
-                launch(KERNELS[11], cells.0, cells.1, 1),
+                launch(storage.choose("guide_fit_f32", "guide_fit_f16"), width, height, 3),
+                launch("guide_smooth", width, height, 6),
+                launch("compose_guided", cells.0, cells.1, 1),
             ];
         }
-        let groups = geometry.spec.width / 4;
-        vec![match Four::of(geometry, alignment) {
-            None => launch(storage.choose(KERNELS[0], KERNELS[1]), cells.0, cells.1, 1),
-            Some(Four::Semi8) => launch(storage.choose(KERNELS[2], KERNELS[3]), groups, cells.1, 1),
-            Some(Four::Semi10) => launch(storage.choose(KERNELS[4], KERNELS[5]), groups, cells.1, 1),
-            Some(Four::Packed) => launch(storage.choose(KERNELS[6], KERNELS[7]), groups, cells.1, 1),
-        }]
+        let (kernel, columns) = match Four::of(geometry, alignment) {
+            None => (storage.choose("compose_any_f32", "compose_any_f16"), cells.0),
+            Some(four) => (four.compose(storage), geometry.spec.width / 4),
+        };
+        vec![launch(kernel, columns, cells.1, 1)]
+    }
+}
+
+impl Four {
+    fn compose(self, storage: Storage) -> &'static str {
+        match self {
+            Four::Semi8 => storage.choose("compose_semi8_f32", "compose_semi8_f16"),
+            Four::Semi10 => storage.choose("compose_semi10_f32", "compose_semi10_f16"),
+            Four::Planar8 => storage.choose("compose_planar8_f32", "compose_planar8_f16"),
+            Four::Planar10 => storage.choose("compose_planar10_f32", "compose_planar10_f16"),
+            Four::Packed => storage.choose("compose_packed_f32", "compose_packed_f16"),
+        }
     }
 }

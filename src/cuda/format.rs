@@ -128,6 +128,10 @@ pub(super) enum Four {
     Semi8,
     /// The same in 16-bit words: P010.
     Semi10,
+    /// Luma and colour differences in a plane each, in bytes: I420, YV12, Y42B.
+    Planar8,
+    /// The same in 16-bit words: I420_10LE.
+    Planar10,
     /// Four bytes a pixel.
     Packed,
 }
@@ -141,6 +145,8 @@ impl Four {
         let (kind, needed) = match (layout.model, layout.planes, layout.depth > 8) {
             (ColourModel::Yuv, 2, false) => (Four::Semi8, 4),
             (ColourModel::Yuv, 2, true) => (Four::Semi10, 8),
+            (ColourModel::Yuv, 3, false) => (Four::Planar8, 4),
+            (ColourModel::Yuv, 3, true) => (Four::Planar10, 8),
             (ColourModel::Rgb, 1, false) if first.step == 4 => (Four::Packed, 16),
             _ => return None,
         };

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsString, c_char, c_void};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +14,7 @@ use super::launch::Launch;
 /// The kernels as functions of the processor. Device addresses are addresses of this process.
 pub(super) struct Host {
     library: Library,
+    backwards: bool,
 }
 
 /// Whether a product and a sum may become one instruction, which is rounded once. GPUs do so, the processor's colour
@@ -23,7 +25,7 @@ pub(super) enum Rounding {
     Fused,
 }
 
-type RunKernel = unsafe extern "C" fn(*const c_char, *const u32, *const u32, *const c_void, u32) -> *const c_char;
+type RunKernel = unsafe extern "C" fn(*const c_char, *const u32, *const u32, *const c_void, u32, bool) -> *const c_char;
 
 impl Host {
     /// Compiles the kernels, or takes what an earlier test compiled from the same sources.
@@ -40,15 +42,30 @@ impl Host {
         let folder = std::env::current_exe().expect("the test's path");
         let name = format!("kernels-{rounding:?}-{}.so", digest(&["cu", "cuh", "cpp", "h"]));
         let path = folder.with_file_name(name);
+        // Tests run side by side, in threads or in processes: one compiles, the others wait.
+        let lock = File::create(path.with_extension("lock")).expect("a file to lock");
+        lock.lock().expect("lock the file");
         if !path.exists() {
-            let made = path.with_extension(std::process::id().to_string());
+            let made = path.with_extension("new");
             arguments.extend(["-o".into(), made.clone().into()]);
             compile(&arguments);
             std::fs::rename(&made, &path).expect("rename the compiled kernels");
         }
+        drop(lock);
         // SAFETY: the library is ours; its initialisers register the kernels and do nothing else.
         let library = unsafe { Library::new(&path) }.expect("open the compiled kernels");
-        Self { library }
+        Self {
+            library,
+            backwards: false,
+        }
+    }
+
+    /// The same with blocks and threads in the opposite order.
+    pub fn backwards(self) -> Self {
+        Self {
+            backwards: true,
+            ..self
+        }
     }
 
     /// Runs a launch.
@@ -70,6 +87,7 @@ impl Host {
                 launch.block.as_ptr(),
                 launch.arguments.as_ptr(),
                 bytes,
+                self.backwards,
             )
         };
         if !fault.is_null() {

@@ -10,6 +10,8 @@ pub(super) const KERNELS: &[&str] = &[
     "ingest_any",
     "ingest_semi8",
     "ingest_semi10",
+    "ingest_planar8",
+    "ingest_planar10",
     "ingest_packed",
     "ingest_reduced",
 ];
@@ -49,11 +51,13 @@ impl Ingest {
     /// ([`Surface::alignment`](super::launch::Surface::alignment)).
     pub fn launch(&self, geometry: &Geometry, alignment: u32) -> Launch {
         let (kernel, each) = match Four::of(geometry, alignment) {
-            _ if geometry.is_reduced() => (KERNELS[4], 1),
-            None => (KERNELS[0], 1),
-            Some(Four::Semi8) => (KERNELS[1], 4),
-            Some(Four::Semi10) => (KERNELS[2], 4),
-            Some(Four::Packed) => (KERNELS[3], 4),
+            _ if geometry.is_reduced() => ("ingest_reduced", 1),
+            None => ("ingest_any", 1),
+            Some(Four::Semi8) => ("ingest_semi8", 4),
+            Some(Four::Semi10) => ("ingest_semi10", 4),
+            Some(Four::Planar8) => ("ingest_planar8", 4),
+            Some(Four::Planar10) => ("ingest_planar10", 4),
+            Some(Four::Packed) => ("ingest_packed", 4),
         };
         let (width, height) = geometry.padded;
         Launch {

@@ -333,10 +333,14 @@ fn planes(random: &mut Random, storage: Storage, channels: usize, size: (usize, 
 
 #[test]
 fn update_is_exact() {
-    let (host, pool) = (Host::new(Rounding::Separate), Pool::new(0));
+    let pool = Pool::new(0);
+    let hosts = [Host::new(Rounding::Separate), Host::new(Rounding::Separate).backwards()];
     let mut random = Random(3);
     let mut kernels = BTreeSet::new();
-    for storage in [Storage::F32, Storage::F16] {
+    for (storage, host) in [Storage::F32, Storage::F16]
+        .into_iter()
+        .flat_map(|s| hosts.each_ref().map(|h| (s, h)))
+    {
         for size in [(64, 32), (65, 33), (1, 1), (2, 2), (36, 2), (1025, 5)] {
             let mut planes = |channels, to| planes(&mut random, storage, channels, size, 0.0, to);
             let (r, l, mut p, mut q) = (planes(3, 1.2), planes(1, 1.2), planes(3, 1.0), planes(1, 1.0));
@@ -433,14 +437,9 @@ fn compose_as_on_the_processor(rounding: Rounding, codes: u32) {
     let (host, pool) = (Host::new(rounding), Pool::new(0));
     let mut random = Random(4);
     let mut kernels = BTreeSet::new();
-    let ways = [
-        (Storage::F32, 1.0),
-        (Storage::F16, 0.3),
-        (Storage::F16, 1.0),
-        (Storage::F32, 0.75),
-        (Storage::F32, 0.0),
-    ];
-    for ((spec, multiple, padding), (storage, strength)) in cases().zip(ways.into_iter().cycle()) {
+    let cases = cases().flat_map(|case| [(case, Storage::F32), (case, Storage::F16)]);
+    let strengths = [1.0, 0.3, 0.75, 1.0, 0.0].into_iter().cycle();
+    for (((spec, multiple, padding), storage), strength) in cases.zip(strengths) {
         let geometry = Geometry::new(spec, 0, multiple);
         let input = Memory::new(spec, padding, || random.next() as u8);
         let r = planes(&mut random, storage, 3, geometry.padded, -0.1, 1.1);
@@ -583,6 +582,72 @@ fn ptx_is_of_these_sources() {
     }
 }
 
+/// Blocks and threads come in any order on a GPU: neither pictures nor sums may depend on it.
+#[test]
+fn order_does_not_matter() {
+    let hosts = [Host::new(Rounding::Separate), Host::new(Rounding::Separate).backwards()];
+    let mut random = Random(6);
+    let mut kernels = BTreeSet::new();
+    let reduced = reduced_cases().step_by(9);
+    let native = cases().step_by(6);
+    let native = native.map(|(spec, multiple, padding)| (Geometry::new(spec, 0, multiple), padding));
+    for (geometry, padding) in native.chain(reduced) {
+        let input = Memory::new(geometry.spec, padding, || random.next() as u8);
+        let r = planes(&mut random, Storage::F16, 3, geometry.padded, -0.1, 1.1);
+        let l = planes(&mut random, Storage::F16, 1, geometry.padded, -0.1, 1.4);
+        let image = planes(&mut random, Storage::F32, 3, geometry.padded, 0.0, 1.0);
+        let [forwards, backwards] = hosts.each_ref().map(|host| {
+            let (ingest, image_out, half, luma_in) = host_ingest(host, &geometry, &input);
+            let (compose, output, luma_out) =
+                host_compose(host, Storage::F16, &geometry, &input, &image, (&r, &l), 0.5);
+            kernels.insert(ingest.kernel);
+            kernels.extend(compose);
+            let bits: Vec<_> = image_out.iter().chain(&half).map(|v| v.to_bits()).collect();
+            (bits, [luma_in, luma_out].map(f32::to_bits), output)
+        });
+        let name = format!("{} from {:?}", name(&geometry.spec, padding), geometry.working);
+        assert!(forwards.0 == backwards.0, "{name}: I");
+        assert_eq!(forwards.1, backwards.1, "{name}: luma");
+        assert!(forwards.2.bytes().eq(backwards.2.bytes()), "{name}: frame");
+    }
+    let all = [Module::Ingest, Module::Compose].into_iter().flat_map(Module::kernels);
+    let all = all.copied().filter(|k| !k.ends_with("_f32"));
+    assert_eq!(kernels, all.collect(), "kernels that ran");
+}
+
+/// Networks that give no numbers give a black picture rather than arbitrary codes.
+#[test]
+fn nan_is_black() {
+    let host = Host::new(Rounding::Separate);
+    for (format, width, codes) in [
+        (PixelFormat::Nv12, 64, [16, 128]),
+        (PixelFormat::I420, 64, [16, 128]),
+        (PixelFormat::I420, 35, [16, 128]),
+        (PixelFormat::Gbr, 35, [16, 16]),
+    ] {
+        let spec = FrameSpec {
+            format,
+            width,
+            height: 16,
+            colorimetry: Colorimetry::default(),
+        };
+        let geometry = Geometry::new(spec, 0, 1);
+        let input = Memory::new(spec, (0, 1), || 99);
+        let [mut image, mut r, mut l] = [3, 3, 1].map(|channels| Planes::new(channels, geometry.padded));
+        for planes in [&mut image, &mut r, &mut l] {
+            planes.data.fill(f32::NAN);
+        }
+        for storage in [Storage::F32, Storage::F16] {
+            let (ran, output, mean) = host_compose(&host, storage, &geometry, &input, &image, (&r, &l), 1.0);
+            assert_eq!(mean, 0.0, "{ran:?}");
+            for (plane, bytes) in output.bytes().enumerate() {
+                let code = codes[plane.min(1)];
+                assert!(bytes.iter().all(|b| *b == code), "{ran:?}, plane {plane}");
+            }
+        }
+    }
+}
+
 /// The kernels for groups of four are taken where they can be, and nowhere else.
 #[test]
 fn kernels_by_format_and_alignment() {
@@ -604,7 +669,18 @@ fn kernels_by_format_and_alignment() {
         (PixelFormat::Argb, 1920, 1, 16, "ingest_packed", "compose_packed_f16"),
         (PixelFormat::Argb, 1920, 1, 8, "ingest_any", "compose_any_f16"),
         (PixelFormat::Rgb, 1920, 1, 16, "ingest_any", "compose_any_f16"),
-        (PixelFormat::I420, 1920, 1, 16, "ingest_any", "compose_any_f16"),
+        (PixelFormat::I420, 1920, 1, 4, "ingest_planar8", "compose_planar8_f16"),
+        (PixelFormat::Y42b, 1920, 1, 4, "ingest_planar8", "compose_planar8_f16"),
+        (PixelFormat::I420, 1920, 1, 2, "ingest_any", "compose_any_f16"),
+        (
+            PixelFormat::I420_10le,
+            1920,
+            1,
+            8,
+            "ingest_planar10",
+            "compose_planar10_f16",
+        ),
+        (PixelFormat::Yuy2, 1920, 1, 16, "ingest_any", "compose_any_f16"),
     ] {
         let spec = FrameSpec {
             format,

@@ -48,9 +48,9 @@ impl Update {
         // Pixels of a thread: as many values as 16 bytes hold, if that keeps every plane aligned.
         let vector = 16 / storage.bytes();
         let (kernel, each) = if pixels.is_multiple_of(vector) {
-            (storage.choose(KERNELS[0], KERNELS[1]), vector)
+            (storage.choose("update_f32", "update_f16"), vector)
         } else {
-            (storage.choose(KERNELS[2], KERNELS[3]), SINGLE)
+            (storage.choose("update_f32_single", "update_f16_single"), SINGLE)
         };
         Launch {
             module: Module::Update,

@@ -207,14 +207,14 @@ template <class Bright> DEVICE void compose_cells(const ComposeArguments &a) {
     block_add(fixed(sum), &settings->luma_out);
 }
 
-// Four pixels of two rows a thread, for frames whose width is a multiple of four.
-template <class Samples, class Storage> DEVICE void compose_semi(const ComposeArguments &a) {
+// Four pixels of one chroma row, of one or two rows of luma, a thread, for frames whose width is a multiple of four.
+template <class Samples, class Chroma, class Storage> DEVICE void compose_yuv(const ComposeArguments &a) {
     const Format &f = a.format;
     Settings *settings = settings_of(a);
     const float strength = load(&settings->strength);
     const Surface &output = settings->output;
     const u32 x = 4 * (blockIdx.x * blockDim.x + threadIdx.x), row = blockIdx.y * blockDim.y + threadIdx.y;
-    const u32 y = 2 * row;
+    const u32 y = row << f.sub_y;
     float sum = 0.0f;
     if (x < f.width && y < f.height) {
         // The pixel before the group, then the group's.
@@ -224,9 +224,9 @@ template <class Samples, class Storage> DEVICE void compose_semi(const ComposeAr
             const Line line = line_of(f, y, j);
             if (line.weight == 0.0f) continue;
             Rgb v[4];
-            Relit<Storage>::template four<Semi<Samples>>(a, strength, x, line.y, v);
+            Relit<Storage>::template four<Yuv<Samples, Chroma>>(a, strength, x, line.y, v);
             if (f.cosited_x) {
-                const Rgb before = Relit<Storage>::template one<Semi<Samples>>(a, strength, x - (x > 0), line.y);
+                const Rgb before = Relit<Storage>::template one<Yuv<Samples, Chroma>>(a, strength, x - (x > 0), line.y);
                 add(d[0], difference(f, line.weight, before), true);
             }
             u32 codes[4];
@@ -244,15 +244,13 @@ template <class Samples, class Storage> DEVICE void compose_semi(const ComposeAr
             }
         }
         u32 codes[4];
-        const u32 v_at = f.colour[1].offset == 0 ? 1 : 0;
         UNROLL
         for (u32 k = 0; k < 2; ++k) {
             const Difference *at = d + 2 * k;
-            const u32 u = chroma_code(f, at[0].u, at[1].u, at[2].u), v = chroma_code(f, at[0].v, at[1].v, at[2].v);
-            codes[2 * k] = v_at ? u : v;
-            codes[2 * k + 1] = v_at ? v : u;
+            codes[2 * k] = chroma_code(f, at[0].u, at[1].u, at[2].u);
+            codes[2 * k + 1] = chroma_code(f, at[0].v, at[1].v, at[2].v);
         }
-        Samples::put(f, byte_at(output, 1, row, Samples::SIZE * x), codes);
+        Chroma::put(f, output, row, x / 2, codes);
     }
     block_add(fixed(sum), &settings->luma_out);
 }
@@ -336,10 +334,14 @@ DEVICE void smooth(const ComposeArguments &a) {
 
 KERNEL(compose_any_f32, ComposeArguments, 4) { compose_cells<Relit<F32>>(arguments); }
 KERNEL(compose_any_f16, ComposeArguments, 4) { compose_cells<Relit<F16>>(arguments); }
-KERNEL(compose_semi8_f32, ComposeArguments, 3) { compose_semi<Bytes, F32>(arguments); }
-KERNEL(compose_semi8_f16, ComposeArguments, 3) { compose_semi<Bytes, F16>(arguments); }
-KERNEL(compose_semi10_f32, ComposeArguments, 3) { compose_semi<Words, F32>(arguments); }
-KERNEL(compose_semi10_f16, ComposeArguments, 3) { compose_semi<Words, F16>(arguments); }
+KERNEL(compose_semi8_f32, ComposeArguments, 3) { compose_yuv<Bytes, Pairs<Bytes>, F32>(arguments); }
+KERNEL(compose_semi8_f16, ComposeArguments, 3) { compose_yuv<Bytes, Pairs<Bytes>, F16>(arguments); }
+KERNEL(compose_semi10_f32, ComposeArguments, 3) { compose_yuv<Words, Pairs<Words>, F32>(arguments); }
+KERNEL(compose_semi10_f16, ComposeArguments, 3) { compose_yuv<Words, Pairs<Words>, F16>(arguments); }
+KERNEL(compose_planar8_f32, ComposeArguments, 3) { compose_yuv<Bytes, Apart<Bytes>, F32>(arguments); }
+KERNEL(compose_planar8_f16, ComposeArguments, 3) { compose_yuv<Bytes, Apart<Bytes>, F16>(arguments); }
+KERNEL(compose_planar10_f32, ComposeArguments, 3) { compose_yuv<Words, Apart<Words>, F32>(arguments); }
+KERNEL(compose_planar10_f16, ComposeArguments, 3) { compose_yuv<Words, Apart<Words>, F16>(arguments); }
 KERNEL(compose_packed_f32, ComposeArguments, 4) { compose_packed<F32>(arguments); }
 KERNEL(compose_packed_f16, ComposeArguments, 4) { compose_packed<F16>(arguments); }
 KERNEL(guide_fit_f32, ComposeArguments, 4) { guide_fit<F32>(arguments); }

@@ -142,6 +142,8 @@ struct Bytes {
     DEVICE void put(const Format &, u8 *at, const u32 code[4]) {
         *(u32 *)at = code[0] | code[1] << 8 | code[2] << 16 | code[3] << 24;
     }
+
+    DEVICE void put_two(const Format &, u8 *at, u32 a, u32 b) { *(u16 *)at = (u16)(a | b << 8); }
 };
 
 // Samples of 16 bits, four in two words of 32.
@@ -167,48 +169,100 @@ struct Words {
     DEVICE void put(const Format &f, u8 *at, const u32 code[4]) {
         *(uint2 *)at = make_uint2((code[0] | code[1] << 16) << f.shift, (code[2] | code[3] << 16) << f.shift);
     }
+
+    DEVICE void put_two(const Format &f, u8 *at, u32 a, u32 b) { *(u32 *)at = (a | b << 16) << f.shift; }
 };
 
-// Luma in one plane, pairs of colour differences for 2 × 2 pixels in another.
-template <class Samples> struct Semi {
+// Where colour differences lie: `at` gives U and V of chroma column i of row j, `four` U, V, U, V of columns i and i + 1,
+// for even i; `put` writes what `four` reads.
+
+// In pairs in one plane.
+template <class Samples> struct Pairs {
+    DEVICE void at(const Format &f, const Surface &s, u32 j, u32 i, float v[2]) {
+        float pair[2];
+        Samples::two(byte_at(s, 1, j, 2 * Samples::SIZE * i), pair);
+        v[0] = swapped(f) ? pair[1] : pair[0];
+        v[1] = swapped(f) ? pair[0] : pair[1];
+    }
+
+    DEVICE void four(const Format &f, const Surface &s, u32 j, u32 i, float v[4]) {
+        float pairs[4];
+        Samples::four(byte_at(s, 1, j, 2 * Samples::SIZE * i), pairs);
+        UNROLL
+        for (u32 k = 0; k < 4; ++k) v[k] = swapped(f) ? pairs[k ^ 1] : pairs[k];
+    }
+
+    DEVICE void put(const Format &f, const Surface &s, u32 j, u32 i, const u32 codes[4]) {
+        u32 pairs[4];
+        UNROLL
+        for (u32 k = 0; k < 4; ++k) pairs[k] = swapped(f) ? codes[k ^ 1] : codes[k];
+        Samples::put(f, byte_at(s, 1, j, 2 * Samples::SIZE * i), pairs);
+    }
+
+  private:
+    DEVICE bool swapped(const Format &f) { return f.colour[1].offset != 0; }
+};
+
+// In a plane each.
+template <class Samples> struct Apart {
+    DEVICE void at(const Format &f, const Surface &s, u32 j, u32 i, float v[2]) {
+        v[0] = Samples::one(byte_at(s, f.colour[1].plane, j, Samples::SIZE * i));
+        v[1] = Samples::one(byte_at(s, f.colour[2].plane, j, Samples::SIZE * i));
+    }
+
+    DEVICE void four(const Format &f, const Surface &s, u32 j, u32 i, float v[4]) {
+        float u[2], w[2];
+        Samples::two(byte_at(s, f.colour[1].plane, j, Samples::SIZE * i), u);
+        Samples::two(byte_at(s, f.colour[2].plane, j, Samples::SIZE * i), w);
+        v[0] = u[0];
+        v[1] = w[0];
+        v[2] = u[1];
+        v[3] = w[1];
+    }
+
+    DEVICE void put(const Format &f, const Surface &s, u32 j, u32 i, const u32 codes[4]) {
+        Samples::put_two(f, byte_at(s, f.colour[1].plane, j, Samples::SIZE * i), codes[0], codes[2]);
+        Samples::put_two(f, byte_at(s, f.colour[2].plane, j, Samples::SIZE * i), codes[1], codes[3]);
+    }
+};
+
+// Luma in the first plane, a colour difference for each 2 pixels of a row in the others.
+template <class Samples, class Chroma> struct Yuv {
     DEVICE Rgb one(const Format &f, const Surface &s, u32 x, u32 y) {
         const Between rows = rows_of(f, y);
         const Columns columns = columns_of(f, x);
         float left[2], right[2], far[2];
-        pair(s, rows.near, columns.left, left);
-        pair(s, rows.far, columns.left, far);
+        Chroma::at(f, s, rows.near, columns.left, left);
+        Chroma::at(f, s, rows.far, columns.left, far);
         mix<2>(left, far, rows.weight);
-        pair(s, rows.near, columns.right, right);
-        pair(s, rows.far, columns.right, far);
+        Chroma::at(f, s, rows.near, columns.right, right);
+        Chroma::at(f, s, rows.far, columns.right, far);
         mix<2>(right, far, rows.weight);
         return colours(f, Samples::one(byte_at(s, 0, y, Samples::SIZE * x)), columns, left, right);
     }
 
     DEVICE void four(const Format &f, const Surface &s, u32 x, u32 y, Rgb out[4]) {
         const Between rows = rows_of(f, y);
-        float luma[4], pairs[8], far[8];
+        float luma[4], near[8], far[8];
         Samples::four(byte_at(s, 0, y, Samples::SIZE * x), luma);
-        row(f, s, rows.near, x / 2, pairs);
+        row(f, s, rows.near, x / 2, near);
         row(f, s, rows.far, x / 2, far);
-        mix<8>(pairs, far, rows.weight);
+        mix<8>(near, far, rows.weight);
         UNROLL
         for (u32 k = 0; k < 4; ++k) {
-            // The pair on the left of the two that this pixel lies between.
-            const float *left = pairs + 2 * ((k + 1) / 2);
+            // The column on the left of the two that this pixel lies between.
+            const float *left = near + 2 * ((k + 1) / 2);
             // x is even, which the compiler does not know.
             out[k] = colours(f, luma[k], columns_of(f, (x & ~1u) + k), left, left + 2);
         }
     }
 
   private:
-    // The pair of chroma column i of row j.
-    DEVICE void pair(const Surface &s, u32 j, u32 i, float v[2]) { Samples::two(byte_at(s, 1, j, 2 * Samples::SIZE * i), v); }
-
-    // The pairs of columns own − 1 to own + 2 of row j, repeated at the edges; own is even.
+    // U and V of columns own − 1 to own + 2 of row j, repeated at the edges; own is even.
     DEVICE void row(const Format &f, const Surface &s, u32 j, u32 own, float v[8]) {
-        pair(s, j, own - (own > 0), v);
-        Samples::four(byte_at(s, 1, j, 2 * Samples::SIZE * own), v + 2);
-        pair(s, j, min(own + 2, f.width / 2 - 1), v + 6);
+        Chroma::at(f, s, j, own - (own > 0), v);
+        Chroma::four(f, s, j, own, v + 2);
+        Chroma::at(f, s, j, min(own + 2, f.width / 2 - 1), v + 6);
     }
 
     template <u32 N> DEVICE void mix(float near[N], const float far[N], float weight) {
@@ -217,10 +271,9 @@ template <class Samples> struct Semi {
     }
 
     DEVICE Rgb colours(const Format &f, float luma, const Columns &c, const float left[2], const float right[2]) {
-        const float first = c.weight_left * left[0] + c.weight_right * right[0];
-        const float second = c.weight_left * left[1] + c.weight_right * right[1];
-        const bool swapped = f.colour[1].offset != 0;
-        return from_yuv(f, luma, swapped ? second : first, swapped ? first : second);
+        const float u = c.weight_left * left[0] + c.weight_right * right[0];
+        const float v = c.weight_left * left[1] + c.weight_right * right[1];
+        return from_yuv(f, luma, u, v);
     }
 };
 

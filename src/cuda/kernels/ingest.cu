@@ -105,7 +105,9 @@ template <class Read> DEVICE void ingest_fours(const IngestArguments &a) {
 }
 
 KERNEL(ingest_any, IngestArguments, 4) { ingest_pixels<Native>(arguments); }
-KERNEL(ingest_semi8, IngestArguments, 4) { ingest_fours<Semi<Bytes>>(arguments); }
-KERNEL(ingest_semi10, IngestArguments, 4) { ingest_fours<Semi<Words>>(arguments); }
+KERNEL(ingest_semi8, IngestArguments, 4) { ingest_fours<Yuv<Bytes, Pairs<Bytes>>>(arguments); }
+KERNEL(ingest_semi10, IngestArguments, 4) { ingest_fours<Yuv<Words, Pairs<Words>>>(arguments); }
+KERNEL(ingest_planar8, IngestArguments, 4) { ingest_fours<Yuv<Bytes, Apart<Bytes>>>(arguments); }
+KERNEL(ingest_planar10, IngestArguments, 4) { ingest_fours<Yuv<Words, Apart<Words>>>(arguments); }
 KERNEL(ingest_packed, IngestArguments, 4) { ingest_fours<Packed>(arguments); }
 KERNEL(ingest_reduced, IngestArguments, 4) { ingest_pixels<Reduced>(arguments); }

@@ -35,7 +35,7 @@ struct Block {
     unsigned current;
     const Kernel *kernel;
     const void *arguments;
-    bool moved;
+    bool moved, backwards;
     const char *fault;
 };
 
@@ -80,7 +80,8 @@ bool run_block(unsigned count) {
     for (;;) {
         unsigned left = 0;
         block.moved = false;
-        for (unsigned i = 0; i < count; ++i) {
+        for (unsigned turn = 0; turn < count; ++turn) {
+            const unsigned i = block.backwards ? count - 1 - turn : turn;
             if (block.threads[i].done) continue;
             ++left;
             block.current = i;
@@ -110,9 +111,11 @@ unsigned __shfl_down_sync(unsigned, unsigned value, unsigned distance) {
     return result;
 }
 
-// Runs a kernel; returns null, or what went wrong, until the next call of the same thread.
+// Runs a kernel, blocks and threads in their order or `backwards`; returns null, or what went wrong, until the next call
+// of the same thread.
 extern "C" const char *uretinex_host_launch(
-    const char *name, const unsigned grid[3], const unsigned size[3], const void *arguments, unsigned bytes
+    const char *name, const unsigned grid[3], const unsigned size[3], const void *arguments, unsigned bytes,
+    bool backwards
 ) {
     block.kernel = nullptr;
     for (const Kernel *k = kernels; k; k = k->next) {
@@ -123,13 +126,12 @@ extern "C" const char *uretinex_host_launch(
     block.arguments = arguments;
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {size[0], size[1], size[2]};
-    for (unsigned z = 0; z < grid[2]; ++z) {
-        for (unsigned y = 0; y < grid[1]; ++y) {
-            for (unsigned x = 0; x < grid[0]; ++x) {
-                blockIdx = {x, y, z};
-                if (!run_block(size[0] * size[1] * size[2])) return block.fault;
-            }
-        }
+    block.backwards = backwards;
+    const unsigned blocks = grid[0] * grid[1] * grid[2];
+    for (unsigned turn = 0; turn < blocks; ++turn) {
+        const unsigned i = backwards ? blocks - 1 - turn : turn;
+        blockIdx = {i % grid[0], i / grid[0] % grid[1], i / (grid[0] * grid[1])};
+        if (!run_block(size[0] * size[1] * size[2])) return block.fault;
     }
     return nullptr;
 }
