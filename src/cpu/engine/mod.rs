@@ -4,7 +4,7 @@
 //! ONNX bytes → protobuf, onnx (form) → check, operators → graph (meaning)
 //! graph → lower, fuse, views, program → plan (steps, packed weights)
 //! plan + size → workspace (memory)
-//! plan + workspace + planes → run → winograd, direct, pointwise, rearrange (kernels)
+//! plan + workspace + planes → run, schedule, step → winograd, direct, pointwise, rearrange (kernels)
 //! ```
 //! Activations lie in blocks of 16 channels, pixel by pixel, with zeros around the frame; values of fewer than 8
 //! channels lie in planes. Convolutions 3×3 and 5×5 of whole blocks go by Winograd's minimal filtering, all others
@@ -29,6 +29,8 @@ mod rearrange;
 #[cfg(test)]
 mod reference;
 mod run;
+mod schedule;
+mod step;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -135,8 +137,8 @@ impl Network {
                 return wrong("output", channels * area, output.len());
             }
         }
-        if workspace.scratch.len() < pool.threads() {
-            return wrong("threads of the workspace", pool.threads(), workspace.scratch.len());
+        if workspace.threads < pool.threads() {
+            return wrong("threads of the workspace", pool.threads(), workspace.threads);
         }
         let steps = workspace.parts.get(part).map_or(0, |p| p.steps.len());
         if steps != self.plan.steps.len() {

@@ -64,11 +64,6 @@ impl Winograd<'_> {
     fn across(&self) -> usize {
         self.width.div_ceil(TILE)
     }
-
-    /// Strips of the frame.
-    pub fn strips(&self) -> usize {
-        (self.across() * self.height.div_ceil(TILE)).div_ceil(STRIP)
-    }
 }
 
 dispatch! {
