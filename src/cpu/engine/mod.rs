@@ -13,6 +13,7 @@
 mod check;
 mod direct;
 mod filter;
+mod fixed;
 mod fuse;
 mod graph;
 mod lower;
@@ -51,6 +52,15 @@ const MAX_BLOCKS: usize = graph::MAX_CHANNELS / product::LANES;
 /// The most inputs or outputs of a network.
 const MAX_PORTS: usize = 8;
 
+/// What the products inside Winograd's filtering are made of, which is most of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Products {
+    /// 32-bit floats.
+    Float,
+    /// 16-bit block floating point, which takes a level that [has it](Level::has_fixed_point).
+    Fixed,
+}
+
 /// Memory for frames of one size, for at most `threads` threads, that `networks` share: they run one after the other.
 ///
 /// # Errors
@@ -81,7 +91,13 @@ impl Network {
     /// # Errors
     /// [`ErrorKind::ModelInvalid`] if the file is damaged, has other inputs or outputs, or an operator or form of
     /// operator that the engine does not know.
-    pub fn load(onnx: &[u8], inputs: &[Port<'_>], outputs: &[Port<'_>], level: Level) -> Result<Self> {
+    pub fn load(
+        onnx: &[u8],
+        inputs: &[Port<'_>],
+        outputs: &[Port<'_>],
+        level: Level,
+        products: Products,
+    ) -> Result<Self> {
         if inputs.len().max(outputs.len()) > MAX_PORTS {
             return Err(invalid(format!("expected at most {MAX_PORTS} inputs and outputs")));
         }
@@ -92,7 +108,7 @@ impl Network {
             (value.channels, value.space != graph::Space::Pooled)
         };
         Ok(Self {
-            plan: lower::lower(&graph, level)?,
+            plan: lower::lower(&graph, level, products)?,
             level,
             inputs: graph.inputs.iter().map(|&id| port(id)).collect(),
             outputs: outputs.iter().map(|o| o.1).collect(),

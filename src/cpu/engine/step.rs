@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::direct::{Tail, rows, rows_to_planes, tail_rows};
+use super::fixed;
 use super::plan::*;
 use super::points::TILE;
 use super::pointwise::{Operand, PIECE, apply};
@@ -40,10 +41,9 @@ pub struct Bound<'a> {
 /// Floats of scratch memory that a step needs for each thread.
 pub fn scratch_len(step: &Step) -> usize {
     match step {
-        Step::Conv(c) => match c.kernel {
-            Kernel::Winograd(_) => winograd::scratch_len(c.side, c.input.units.len(), c.output.units.len()),
-            _ => 0,
-        },
+        Step::Conv(c) if c.kernel.is_tiled() => {
+            winograd::scratch_len(c.side, c.input.units.len(), c.output.units.len())
+        }
         // Registers, and copies of operands at the end of a row.
         Step::Program(p) => (p.registers + 3) * PIECE + p.lanes.len() * LANES,
         _ => 0,
@@ -62,7 +62,7 @@ pub fn extent(step: &Step, width: usize, height: usize) -> Option<Extent> {
     Some(match step {
         Step::Conv(c) => {
             let (down, reach) = (c.input.down, c.side / 2 * c.input.down);
-            if let Kernel::Winograd(_) = c.kernel {
+            if c.kernel.is_tiled() {
                 let across = (width / down).div_ceil(TILE);
                 return Some(Extent {
                     across,
@@ -139,26 +139,39 @@ impl Bound<'_> {
             residual: strides(residual),
             slope: conv.slope,
         };
+        let tiled = |weights, chunks, bias| Winograd {
+            kernel: conv.side,
+            inputs,
+            input: strides(input),
+            weights,
+            chunks,
+            bias,
+            outputs,
+            output: strides(output),
+            residuals,
+            residual: strides(residual),
+            slope: conv.slope,
+            width,
+            height,
+        };
         // SAFETY: the caller's word, and the packing of the weights.
         unsafe {
             match &conv.kernel {
                 Kernel::Winograd(packed) => {
-                    let args = Winograd {
-                        kernel: conv.side,
-                        inputs,
-                        input: strides(input),
-                        weights: weights(packed.weights.as_ptr()),
-                        chunks: &packed.chunks,
-                        bias: packed.bias.as_ptr(),
-                        outputs,
-                        output: strides(output),
-                        residuals,
-                        residual: strides(residual),
-                        slope: conv.slope,
-                        width,
-                        height,
-                    };
-                    strip(self.level, &args, task, scratch);
+                    let weights = weights(packed.weights.as_ptr());
+                    strip(
+                        self.level,
+                        &tiled(weights, &packed.chunks, packed.bias.as_ptr()),
+                        task,
+                        scratch,
+                    );
+                }
+                Kernel::Fixed(packed) => {
+                    let args = tiled(std::ptr::null(), &packed.chunks, packed.bias.as_ptr());
+                    let factors = conv
+                        .scale
+                        .map_or(std::ptr::null(), |(from, _)| self.pooled[from..].as_ptr());
+                    fixed::strip(&args, packed, factors, task, scratch);
                 }
                 Kernel::Direct(packed) => {
                     for (at, first, chunk) in packed.layout() {

@@ -269,11 +269,7 @@ fn shapes(plans: &[&Plan], width: usize, height: usize) -> Result<HashMap<Class,
             down: conv.input.down / conv.input.step,
         };
         let half = conv.side / 2;
-        let tiles = if let Kernel::Winograd(_) = conv.kernel {
-            TILE - 1
-        } else {
-            0
-        };
+        let tiles = if conv.kernel.is_tiled() { TILE - 1 } else { 0 };
         let margin = margins.entry(class).or_default();
         margin.0 = margin.0.max(half * conv.input.step);
         margin.1 = margin.1.max((half + tiles) * conv.input.step);
