@@ -99,7 +99,17 @@ impl Bound<'_> {
                 Step::Shuffle { down, back, .. } => {
                     let (plane, block) = (self.units[0].strides, self.units[1].strides);
                     let width = self.frame.0 / down;
-                    shuffle_rows(self.pointers[0], plane, self.pointers[1], block, width, y0, y1, *back)
+                    shuffle_rows(
+                        self.level,
+                        self.pointers[0],
+                        plane,
+                        self.pointers[1],
+                        block,
+                        width,
+                        y0,
+                        y1,
+                        *back,
+                    )
                 }
                 Step::Move { channels, down } => self.moves(channels, *down, y0, y1),
                 Step::Mean { input, .. } => self.row_sums(input, y0, y1),
