@@ -145,6 +145,12 @@ impl Enhancer {
         self.geometry.as_ref()
     }
 
+    /// Bytes of memory that the backend holds for frames of the size prepared for, weights not counted; 0 if it does
+    /// not know or no size is prepared.
+    pub fn bytes(&self) -> usize {
+        self.backend.bytes()
+    }
+
     /// Allocates for frames of `spec`. [`process`](Self::process) does so by itself when the size changes; whoever
     /// wants the cost beforehand calls this.
     ///

@@ -15,7 +15,7 @@ use crate::options::{self, NetworkArgs};
 ///
 /// Frames are made beforehand and the first ones are not counted. Times are medians; frames/s is the number of frames
 /// over the sum of their times; GFLOP/s counts two operations for each multiplication of the model pack's convolutions
-/// over the median of the whole frame.
+/// over the median of the whole frame. Memory is what the backend holds for frames of the size, without weights.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model pack: `full`, `lite`, `auto` (`full` on a GPU, `lite` on a processor) or a pack's folder
@@ -81,6 +81,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         0.0
     };
     let gflops = 2.0 * mac / (total * 1e-3) / 1e9;
+    let bytes_per_pixel = enhancer.bytes() as f64 / (width * height) as f64;
     let model = &enhancer.model().name;
     let backend = enhancer.backend_name();
 
@@ -99,6 +100,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
             "frames_per_second": frames_per_second,
             "milliseconds": milliseconds,
             "gflops": gflops,
+            "bytes_per_pixel": bytes_per_pixel,
         });
         crate::print(&format!("{object}\n"))?;
         return Ok(ExitCode::SUCCESS);
@@ -112,7 +114,11 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         report += &format!("  {name:<12}{ms:>10.2} ms  {:>4.0} %\n", 100.0 * ms / total);
     }
     report += &format!("  {:<12}{total:>10.2} ms\n", "total");
-    report += &format!("{frames_per_second:.2} frames/s, {gflops:.1} GFLOP/s\n");
+    report += &format!("{frames_per_second:.2} frames/s, {gflops:.1} GFLOP/s");
+    if bytes_per_pixel > 0.0 {
+        report += &format!(", {bytes_per_pixel:.0} bytes of memory per pixel");
+    }
+    report += "\n";
     crate::print(&report)?;
     Ok(ExitCode::SUCCESS)
 }

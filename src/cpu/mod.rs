@@ -160,6 +160,13 @@ impl Backend for CpuBackend {
         Ok(compose(&self.pool, self.level, input, relit, strength, output))
     }
 
+    fn bytes(&self) -> usize {
+        let planes = |s: &State| [&s.image, &s.p, &s.q, &s.r, &s.l, &s.adjusted].map(|p| 4 * p.data.len());
+        let guide = |s: &State| s.guide.as_ref().map_or(0, Guide::bytes);
+        let all = |s: &State| s.workspace.bytes() + planes(s).iter().sum::<usize>() + guide(s);
+        self.state.as_ref().map_or(0, all)
+    }
+
     fn read(&mut self, quantity: Quantity) -> Result<Vec<f32>> {
         let s = self.state()?;
         let planes = match quantity {

@@ -65,9 +65,10 @@ pub fn run(
         };
         let (extents, front) = (&part.extents[first..end], &part.front);
         front.begin();
-        let tasks: usize = extents.iter().map(Extent::tasks).sum();
+        // Small frames are done before another thread has come to help.
+        let widest = extents.iter().map(Extent::tasks).max().unwrap_or(1);
         let args = Shared((bound, &scratch));
-        pool.run(pool.threads().min(tasks), &|thread| {
+        pool.run(pool.threads().min((widest / 2).max(1)), &|thread| {
             let (bound, scratch) = args.get();
             let &(scratch, len) = scratch.get();
             let mut looks = 0;

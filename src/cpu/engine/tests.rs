@@ -6,6 +6,7 @@ use super::onnx::Onnx;
 use super::reference::reference;
 use super::testing::{Model, noise};
 use super::{Network, Products, graph::Port, workspace};
+use crate::pack::{Pack, Precision, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
 
@@ -342,6 +343,45 @@ fn every_case_at_every_level() {
     }
     // It has no SpaceToDepth; those two have the plain reference alone.
     assert_eq!(unknown_to_rten, ["shuffles, views and residuals", "rare shuffles"]);
+}
+
+/// The packs of the library, subnetwork by subnetwork, against the plain reference.
+#[test]
+fn the_packs_of_the_library_at_every_level() {
+    let (width, height) = (48, 32);
+    for name in ["full", "lite"] {
+        let pack = Pack::open(name).unwrap();
+        for subnetwork in Subnetwork::ALL {
+            let (inputs_of, outputs_of) = (subnetwork.inputs(), subnetwork.outputs());
+            let bytes = pack.onnx(subnetwork, Precision::Fp32).unwrap();
+            let graph = Graph::new(&Onnx::parse(&bytes).unwrap(), inputs_of, outputs_of).unwrap();
+            let mut data = inputs(&graph, width * height);
+            // A ratio is at least 1.
+            data.iter_mut().filter(|d| d.len() == 1).for_each(|d| d[0] += 3.0);
+            let expected = reference(&graph, &data, width, height);
+            let scale = expected.iter().flatten().fold(0.1f32, |m, v| m.max(v.abs()));
+            let levels = Level::available().iter();
+            for (level, products, allowed) in levels.flat_map(|&l| products(l).into_iter().map(move |p| (l, p.0, p.1)))
+            {
+                let network = Network::load(&bytes, inputs_of, outputs_of, level, products).unwrap();
+                let pool = Pool::new(0);
+                let mut memory = workspace(&[&network], width, height, pool.threads()).unwrap();
+                let mut found: Vec<Vec<f32>> = expected.iter().map(|v| vec![f32::NAN; v.len()]).collect();
+                let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+                let views: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
+                network.run(&pool, &mut memory, 0, &views, &mut outputs).unwrap();
+                for (a, b) in found.iter().zip(&expected) {
+                    let error = difference(products, a, b) / scale;
+                    println!("{name} {}, {level}, {products:?}: {error:.1e}", subnetwork.name());
+                    assert!(
+                        error < allowed,
+                        "{name} {} {level} {products:?}: error {error}",
+                        subnetwork.name()
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Networks that share memory, run in turn, give what each gives alone.

@@ -134,6 +134,13 @@ impl Workspace {
     }
 }
 
+impl Workspace {
+    /// Bytes of activations and scratch memory.
+    pub fn bytes(&self) -> usize {
+        4 * (self.arena.len() + self.scratch.len())
+    }
+}
+
 impl Part {
     fn new(
         plan: &Plan,
