@@ -71,6 +71,7 @@ pub fn run(
         pool.run(pool.threads().min((widest / 2).max(1)), &|thread| {
             let (bound, scratch) = args.get();
             let &(scratch, len) = scratch.get();
+            let _watch = front.watch();
             let mut looks = 0;
             loop {
                 match front.next(extents, thread) {

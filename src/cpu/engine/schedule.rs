@@ -75,6 +75,8 @@ struct State {
     busy: Vec<Option<(usize, usize)>>,
     /// The first step that has tasks left.
     first: usize,
+    /// A task has panicked: the others end.
+    failed: bool,
 }
 
 impl Front {
@@ -85,6 +87,7 @@ impl Front {
                 next: vec![0; steps],
                 busy: vec![None; threads],
                 first: 0,
+                failed: false,
             }),
         }
     }
@@ -99,6 +102,12 @@ impl Front {
         state.next.fill(0);
         state.busy.fill(None);
         state.first = 0;
+        state.failed = false;
+    }
+
+    /// Ends the group for all threads if this one panics before the result is dropped: no one waits for its task.
+    pub fn watch(&self) -> Watch<'_> {
+        Watch(self)
     }
 
     /// Ends the task that `thread` was at, and gives it another of the steps `extents`.
@@ -109,7 +118,7 @@ impl Front {
         while state.first < extents.len() && state.next[state.first] >= extents[state.first].tasks() {
             state.first += 1;
         }
-        if state.first >= extents.len() {
+        if state.failed || state.first >= extents.len() {
             return Next::End;
         }
         // No step is ahead of one that has not begun.
@@ -121,6 +130,17 @@ impl Front {
         state.next[step] += 1;
         state.busy[thread] = Some((step, task));
         Next::Task { step, task }
+    }
+}
+
+/// See [`Front::watch`].
+pub struct Watch<'a>(&'a Front);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().failed = true;
+        }
     }
 }
 
@@ -152,6 +172,22 @@ mod tests {
             tall,
             reach,
         }
+    }
+
+    #[test]
+    fn a_panic_ends_the_group() {
+        let extents = [extent(1, 48, 5, 1, 1), extent(1, 48, 48, 1, 1)];
+        let front = Front::new(2, 2);
+        front.begin();
+        assert_eq!(front.next(&extents, 0), Next::Task { step: 0, task: 0 });
+        let panicking = std::panic::AssertUnwindSafe(|| {
+            let _watch = front.watch();
+            panic!("a task");
+        });
+        assert!(std::panic::catch_unwind(panicking).is_err());
+        assert_eq!(front.next(&extents, 1), Next::End);
+        front.begin();
+        assert_eq!(front.next(&extents, 1), Next::Task { step: 0, task: 0 });
     }
 
     /// Whichever thread is fast: no task is handed out before all that it may read, and all are handed out once.
