@@ -7,10 +7,14 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 PLUGINS := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/gstreamer-1.0/plugins
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
+# 64-bit Arm, where the Rust installation has its standard library.
+ARM := aarch64-unknown-linux-gnu
+ARM_STD := $(wildcard $(shell rustc --print target-libdir --target $(ARM) 2>/dev/null))
+
 # Data for tests that cannot be part of the repository; its tests are skipped, visibly, where it is absent.
 SHARED := $(or $(URETINEX_SHARED),../shared)
 
-.PHONY: help deps build demo test check test-data test-kernels tensorrt-wheels test-rust test-pipelines bench picture install uninstall clean
+.PHONY: help deps build demo test check test-arm test-data test-kernels tensorrt-wheels test-rust test-pipelines bench picture install uninstall clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,6 +38,16 @@ check: deps ## Format, clippy and rustdoc without warnings
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	@if [ -n "$(ARM_STD)" ]; then cargo check --locked --package uretinex --target $(ARM); else \
+		echo "SKIPPED: cargo check for $(ARM): rustup target add $(ARM)"; fi
+
+test-arm: ## The engine's tests as 64-bit Arm code under QEMU (minutes)
+	@if [ -n "$(ARM_STD)" ]; then \
+		.ci/install qemu-user gcc-aarch64-linux-gnu libc6-arm64-cross && \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+		cargo test --locked --package uretinex --lib --target $(ARM) -- cpu:: colour:: pool::; \
+	else echo "SKIPPED: tests for $(ARM): rustup target add $(ARM)"; fi
 
 test-pipelines: build ## The scripts of pipelines/ and what README.md says
 	pipelines/test.sh

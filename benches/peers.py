@@ -6,12 +6,16 @@ Needs numpy, pillow and onnx, and each peer that is to be measured: onnxruntime,
     python benches/peers.py --model full --sizes 640x360 1280x720 --threads 2 --rounds 5
 
 Every round takes one frame through each peer and a few through `uretinex bench`, so that all of them see the same
-load from others on the machine. All work in FP32. Peers start from planes of floats and do the P/Q updates in NumPy;
-`uretinex` starts from NV12 and ends there. Times are milliseconds for each frame.
+load from others on the machine. All work in FP32, and `uretinex` in precision=fp16 too where the processor has it.
+Peers start from planes of floats and do the P/Q updates in NumPy; `uretinex` starts from NV12 and ends there. Times
+are milliseconds for each frame.
+
+With --memory: the most memory that a process held which took two frames through each, as `/usr/bin/time -v` has it.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -175,11 +179,37 @@ def night(width, height, seed):
     return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
 
 
-def ours(binary, model, size, threads, frames):
-    command = [binary, "bench", "--model", model, "--backend", "cpu", "--size", size]
+def ours(binary, model, size, threads, frames, precision):
+    """The median of a frame's time; none if the processor does not have the precision."""
+    command = [binary, "bench", "--model", model, "--backend", "cpu", "--size", size, "--precision", precision]
     command += ["--threads", str(threads), "--frames", str(frames), "--json"]
-    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-    return json.loads(out)["milliseconds"]["total"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0 and precision == "fp16" and "precision=fp16" in done.stderr:
+        return None
+    done.check_returncode()
+    return json.loads(done.stdout)["milliseconds"]["total"]
+
+
+def planes(picture, multiple):
+    """`[1, 3, height, width]`, padded to multiples as `uretinex` does it."""
+    height, width = picture.shape[:2]
+    image = np.ascontiguousarray(picture.transpose(2, 0, 1)[None].astype(np.float32) / 255)
+    return np.pad(image, ((0, 0), (0, 0), (0, -height % multiple), (0, -width % multiple)), mode="edge")
+
+
+def memory(args, folder, size):
+    """Prints the most memory that each held, process by process."""
+    print(f"\n{folder.name} at {size}, {args.threads} threads, MiB")
+    common = ["--size", size, "--threads", str(args.threads)]
+    bench = [args.binary, "bench", "--model", str(folder), "--backend", "cpu", "--frames", "1", *common]
+    own = [sys.executable, __file__, "--model", str(folder), "--threads", str(args.threads), "--sizes", size]
+    commands = {f"uretinex {p}": [*bench, "--precision", p] for p in ("fp32", "fp16")}
+    commands |= {name: [*own, "--alone", name] for name in ["None", *args.peers]}
+    for name, command in commands.items():
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        name = "Python, NumPy, the frame" if name == "None" else name
+        print(f"{name:24}{usage.ru_maxrss / 1024:>10.0f}" if status == 0 else f"{name:24}{'failed':>10}")
 
 
 def main():
@@ -192,12 +222,26 @@ def main():
     parser.add_argument("--ratio", type=float, default=4.0)
     parser.add_argument("--binary", default=str(ROOT / "target/release/uretinex"))
     parser.add_argument("--peers", nargs="+", default=["OnnxRuntime", "OpenVino", "PyTorch"])
+    parser.add_argument("--memory", action="store_true", help="measure memory instead of time")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
     args = parser.parse_args()
 
     folder = pathlib.Path(args.model)
     if not folder.is_dir():
         folder = ROOT / "engines" / args.model
     manifest = tomllib.loads((folder / "model.toml").read_text())
+    if args.memory:
+        for size in args.sizes:
+            memory(args, folder, size)
+        return
+    if args.alone:
+        width, height = map(int, args.sizes[0].split("x"))
+        image = planes(night(width, height, 1), manifest["multiple"])
+        if args.alone != "None":
+            peer = globals()[args.alone](folder, args.threads)
+            for _ in range(2):
+                enhance(peer, manifest, image, args.ratio)
+        return
     peers = []
     for name in args.peers:
         try:
@@ -208,18 +252,19 @@ def main():
     for size in args.sizes:
         width, height = map(int, size.split("x"))
         picture = night(width, height, 1)
-        image = np.ascontiguousarray(picture.transpose(2, 0, 1)[None].astype(np.float32) / 255)
-        m = manifest["multiple"]
-        padding = ((0, 0), (0, 0), (0, -height % m), (0, -width % m))
-        image = np.pad(image, padding, mode="edge")
-        times = {peer.name: [] for peer in peers} | {"uretinex": []}
+        image = planes(picture, manifest["multiple"])
+        times = {peer.name: [] for peer in peers} | {"fp32": [], "fp16": []}
         results = {peer.name: enhance(peer, manifest, image, args.ratio)[..., :height, :width] for peer in peers}
         for _ in range(args.rounds):
             for peer in peers:
                 start = time.perf_counter()
                 enhance(peer, manifest, image, args.ratio)
                 times[peer.name].append((time.perf_counter() - start) * 1e3)
-            times["uretinex"].append(ours(args.binary, str(folder), size, args.threads, args.frames))
+            # Threads of the peers look out for work for a while.
+            time.sleep(0.3)
+            for precision in ("fp32", "fp16"):
+                ms = ours(args.binary, str(folder), size, args.threads, args.frames, precision)
+                times[precision] += [ms] if ms else []
 
         with tempfile.TemporaryDirectory() as work:
             dark, bright = pathlib.Path(work, "dark.png"), pathlib.Path(work, "bright.png")
@@ -228,16 +273,23 @@ def main():
             subprocess.run([*command, "--ratio", str(args.ratio)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             found = np.asarray(Image.open(bright).convert("RGB")).astype(np.float32).transpose(2, 0, 1)[None] / 255
 
-        print(f"\n{manifest['name']} at {size}, {args.threads} threads, {args.rounds} rounds, FP32")
-        print(f"{'':24}{'median':>10}{'minimum':>10}{'ratio':>8}{'difference':>12}")
-        best = statistics.median(times["uretinex"])
-        print(f"{'uretinex':24}{best:>8.1f}ms{min(times['uretinex']):>8.1f}ms{1:>8.2f}{'':>12}")
+        print(f"\n{manifest['name']} at {size}, {args.threads} threads, {args.rounds} rounds; ratios of medians, of minima")
+        print(f"{'':24}{'median':>10}{'minimum':>10}{'to fp32':>14}{'to fp16':>14}{'difference':>12}")
+
+        def row(name, t, difference=""):
+            ratios = "".join(
+                f"{statistics.median(t) / statistics.median(o):>8.2f}{min(t) / min(o):>6.2f}" if o else f"{'':14}"
+                for o in (times["fp32"], times["fp16"])
+            )
+            print(f"{name:24}{statistics.median(t):>8.1f}ms{min(t):>8.1f}ms{ratios}{difference:>12}")
+
+        for precision in ("fp32", "fp16"):
+            if times[precision]:
+                row(f"uretinex {precision}", times[precision])
         for peer in peers:
-            t = times[peer.name]
             # Half a code value of it is the PNG's rounding.
             difference = np.abs(results[peer.name] - found).max() * 255
-            middle = statistics.median(t)
-            print(f"{peer.name + ' ' + peer.version:24}{middle:>8.1f}ms{min(t):>8.1f}ms{middle / best:>8.2f}{difference:>8.2f}/255")
+            row(f"{peer.name} {peer.version}", times[peer.name], f"{difference:.2f}/255")
 
 
 if __name__ == "__main__":

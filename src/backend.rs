@@ -105,6 +105,11 @@ pub trait Backend: Send {
     /// Writes `input + strength · (clamp(L'·R, 0, 1) − input)`; returns its mean luma, 0 to 1.
     fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32>;
 
+    /// Bytes of memory held for the prepared size, weights not counted; 0 if the backend does not know.
+    fn bytes(&self) -> usize {
+        0
+    }
+
     /// A quantity as it stands: channel by channel, row by row, at the working size without padding. For tests.
     fn read(&mut self, quantity: Quantity) -> Result<Vec<f32>>;
 

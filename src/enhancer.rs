@@ -184,6 +184,12 @@ impl Enhancer {
         self.geometry.as_ref()
     }
 
+    /// Bytes of memory that the backend holds for frames of the size prepared for, weights not counted; 0 if it does
+    /// not know or no size is prepared.
+    pub fn bytes(&self) -> usize {
+        self.backend.bytes()
+    }
+
     fn geometry_of(&self, spec: &FrameSpec) -> Result<Geometry> {
         spec.validate()?;
         Ok(Geometry::new(

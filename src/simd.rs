@@ -45,6 +45,16 @@ impl Level {
         })
     }
 
+    /// Whether the processor also multiplies and adds pairs of 16-bit integers at this level (AVX-512 VNNI).
+    pub fn has_fixed_point(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            self == Level::Avx512 && std::arch::is_x86_feature_detected!("avx512vnni")
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
     /// The level in use: the highest that the machine has, or the one that the environment variable `URETINEX_CPU`
     /// names. A name that the machine does not have is ignored with a warning in the log.
     pub fn current() -> Level {

@@ -18,7 +18,7 @@ use crate::ready;
 /// Frames are made beforehand and the first ones are not counted. Times are medians; frames/s is the number of frames
 /// over the time from the first to the last; GFLOP/s counts two operations for each multiplication of the model pack's
 /// convolutions over the median of the whole frame. On a GPU the stages are measured afterwards, one by one, and the
-/// whole frame as one graph.
+/// whole frame as one graph. Memory is what the processor's backend holds for frames of the size, without weights.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model pack: `full`, `lite`, `auto` (`lite`) or a pack's folder
@@ -202,6 +202,7 @@ fn report(args: &Args, enhancer: &mut Enhancer, measured: &Measured) -> Result<E
         None => total,
     };
     let gflops = 2.0 * mac / (busy * 1e-3) / 1e9;
+    let bytes_per_pixel = enhancer.bytes() as f64 / (width * height) as f64;
     let model = enhancer.model().name.clone();
     let version = enhancer.model().version.clone();
     let backend = enhancer.backend_name();
@@ -237,6 +238,7 @@ fn report(args: &Args, enhancer: &mut Enhancer, measured: &Measured) -> Result<E
             "gflops": gflops,
             "update_bytes_per_second": bandwidth.map(|b| b.0),
             "copy_bytes_per_second": bandwidth.map(|b| b.1),
+            "bytes_per_pixel": bytes_per_pixel,
         });
         crate::print(&format!("{object}\n"))?;
         return Ok(ExitCode::SUCCESS);
@@ -264,7 +266,11 @@ fn report(args: &Args, enhancer: &mut Enhancer, measured: &Measured) -> Result<E
             copy / 1e9
         );
     }
-    report += &format!("{frames_per_second:.2} frames/s, {gflops:.1} GFLOP/s\n");
+    report += &format!("{frames_per_second:.2} frames/s, {gflops:.1} GFLOP/s");
+    if bytes_per_pixel > 0.0 {
+        report += &format!(", {bytes_per_pixel:.0} bytes of memory per pixel");
+    }
+    report += "\n";
     crate::print(&report)?;
     Ok(ExitCode::SUCCESS)
 }

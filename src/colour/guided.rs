@@ -43,6 +43,11 @@ impl Guide {
         }
     }
 
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        4 * (self.fitted.data.len() + self.smooth.data.len()) + 8 * (self.columns.len() + self.rows.len())
+    }
+
     /// Fits the lines from `image` (I) to `clamp(illumination · reflectance)` (E).
     pub fn fit(&mut self, pool: &Pool, level: Level, image: &Planes, reflectance: &Planes, illumination: &Planes) {
         let (width, height) = (self.fitted.width, self.fitted.height);

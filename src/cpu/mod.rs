@@ -14,13 +14,11 @@ use crate::identity::unprepared;
 use crate::pack::{Pack, Precision, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
+pub(crate) use engine::Products;
 use engine::Workspace;
 #[cfg(test)]
 pub(crate) use engine::operators;
-#[cfg(test)]
 pub(crate) use networks::Networks;
-#[cfg(not(test))]
-use networks::Networks;
 #[cfg(test)]
 pub(crate) use update::update;
 
@@ -49,16 +47,22 @@ impl CpuBackend {
     /// # Errors
     /// [`ErrorKind::InvalidOption`] for a precision that the processor does not have; errors of the pack's files.
     pub fn new(pack: &Pack, precision: Precision, threads: usize) -> Result<Self> {
-        if precision == Precision::Fp16 {
-            return Err(Error::new(
-                ErrorKind::InvalidOption,
-                "precision=fp16 on the cpu backend needs arithmetic on 16-bit floats (AVX512-FP16, or FEAT_FP16 on Arm), \
-                 which the engine does not use: take precision=fp32",
-            ));
-        }
         let level = Level::current();
+        let products = match precision {
+            Precision::Fp32 => Products::Float,
+            Precision::Fp16 if level.has_fixed_point() => Products::Fixed,
+            Precision::Fp16 => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOption,
+                    format!(
+                        "precision=fp16 on the cpu backend needs a processor with AVX-512 VNNI; this one is used at level \
+                         {level} (URETINEX_CPU forces one): take precision=fp32"
+                    ),
+                ));
+            }
+        };
         Ok(Self {
-            networks: Networks::shared(pack, precision, level)?,
+            networks: Networks::shared(pack, level, products)?,
             pool: Pool::new(threads),
             level,
             state: None,
@@ -161,6 +165,13 @@ impl Backend for CpuBackend {
         Ok(compose(&self.pool, self.level, input, relit, strength, output))
     }
 
+    fn bytes(&self) -> usize {
+        let planes = |s: &State| [&s.image, &s.p, &s.q, &s.r, &s.l, &s.adjusted].map(|p| 4 * p.data.len());
+        let guide = |s: &State| s.guide.as_ref().map_or(0, Guide::bytes);
+        let all = |s: &State| s.workspace.bytes() + planes(s).iter().sum::<usize>() + guide(s);
+        self.state.as_ref().map_or(0, all)
+    }
+
     fn read(&mut self, quantity: Quantity) -> Result<Vec<f32>> {
         let s = self.state()?;
         let planes = match quantity {
@@ -172,5 +183,72 @@ impl Backend for CpuBackend {
             Quantity::Adjusted => &s.adjusted,
         };
         Ok(planes.crop(s.geometry.working))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Colorimetry, FrameSpec, PixelFormat, Plane, PlaneMut};
+    use crate::pack::Pack;
+    use crate::stage::Parameters;
+    use crate::unfold::unfold;
+
+    /// The picture that a pack makes of a dark one with noise and lamps.
+    fn bright(pack: &Pack, precision: Precision) -> Result<Vec<u8>> {
+        const SIZE: (usize, usize) = (184, 104);
+        let mut state = 7u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 28) as usize
+        };
+        let dark: Vec<u8> = (0..3 * SIZE.0 * SIZE.1)
+            .map(|i| {
+                let (x, y) = (i / 3 % SIZE.0, i / 3 / SIZE.0);
+                let lamp = 200 * usize::from(x % 61 < 4 && y % 47 < 4);
+                (lamp + noise() + x / 9 + 10 * usize::from((x / 13 + y / 11) % 2 == 0)) as u8
+            })
+            .collect();
+        let spec = FrameSpec {
+            format: PixelFormat::Rgb,
+            width: SIZE.0,
+            height: SIZE.1,
+            colorimetry: Colorimetry::FULL,
+        };
+        let mut bright = vec![0; dark.len()];
+        let stride = 3 * SIZE.0;
+        let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
+        let plane = PlaneMut {
+            data: &mut bright,
+            stride,
+        };
+        let mut output = FrameMut::new(spec, [plane])?;
+        let mut backend = CpuBackend::new(pack, precision, 0)?;
+        backend.prepare(&Geometry::new(spec, 0, pack.manifest().multiple))?;
+        let schedule = &pack.manifest().schedule;
+        unfold(&mut backend, schedule, &input, Parameters::default(), &mut output)?;
+        Ok(bright)
+    }
+
+    #[test]
+    fn fp16_is_within_50_db_or_refused() {
+        for name in ["full", "lite"] {
+            let pack = Pack::open(name).unwrap();
+            let half = bright(&pack, Precision::Fp16);
+            if !Level::current().has_fixed_point() {
+                let error = half.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidOption);
+                assert!(error.to_string().contains("precision=fp32"), "{error}");
+                continue;
+            }
+            let (half, whole) = (half.unwrap(), bright(&pack, Precision::Fp32).unwrap());
+            let squares = half
+                .iter()
+                .zip(&whole)
+                .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
+            let psnr = 10.0 * (255.0f64.powi(2) * half.len() as f64 / squares.sum::<f64>()).log10();
+            println!("{name}: {psnr:.1} dB");
+            assert!(psnr >= 50.0 && psnr.is_finite(), "{name}: {psnr} dB");
+        }
     }
 }

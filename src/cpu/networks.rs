@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use super::engine::{Network, Workspace, workspace};
+use super::engine::{Network, Products, Workspace, workspace};
 use crate::colour::Planes;
 use crate::error::{Error, Result};
 use crate::pack::{Pack, Precision, Subnetwork};
@@ -15,8 +15,8 @@ pub(crate) struct Networks {
     subnetworks: [Network; 4],
 }
 
-/// The networks in use, by the digest of their pack and the level that they are packed for.
-type Loaded = HashMap<(String, Level), Weak<Networks>>;
+/// The networks in use, by the digest of their pack and what they are packed for.
+type Loaded = HashMap<(String, Level, Products), Weak<Networks>>;
 
 impl Networks {
     /// The networks of `pack`, loaded unless another stream has them already.
@@ -24,7 +24,7 @@ impl Networks {
     /// # Errors
     /// [`ErrorKind::ModelInvalid`](crate::ErrorKind::ModelInvalid) if a file is damaged or not of the shape that its
     /// subnetwork has.
-    pub fn shared(pack: &Pack, precision: Precision, level: Level) -> Result<Arc<Self>> {
+    pub fn shared(pack: &Pack, level: Level, products: Products) -> Result<Arc<Self>> {
         static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
         let table = || {
             LOADED
@@ -32,12 +32,12 @@ impl Networks {
                 .lock()
                 .unwrap_or_else(|e| e.into_inner())
         };
-        let key = (pack.digest(precision), level);
+        let key = (pack.digest(Precision::Fp32), level, products);
         if let Some(networks) = table().get(&key).and_then(Weak::upgrade) {
             return Ok(networks);
         }
         // Nobody waits while a pack loads; if two streams load the same one at once, the first to finish is kept.
-        let loaded = Arc::new(Self::load(pack, precision, level)?);
+        let loaded = Arc::new(Self::load(pack, level, products)?);
         let mut table = table();
         table.retain(|_, weak| weak.strong_count() > 0);
         if let Some(networks) = table.get(&key).and_then(Weak::upgrade) {
@@ -47,16 +47,16 @@ impl Networks {
         Ok(loaded)
     }
 
-    fn load(pack: &Pack, precision: Precision, level: Level) -> Result<Self> {
+    fn load(pack: &Pack, level: Level, products: Products) -> Result<Self> {
         let [a, b, c, d] = Subnetwork::ALL.map(|which| {
-            let bytes = pack.onnx(which, precision)?;
-            Network::load(&bytes, which.inputs(), which.outputs(), level).map_err(|e| {
+            let bytes = pack.onnx(which, Precision::Fp32)?;
+            Network::load(&bytes, which.inputs(), which.outputs(), level, products).map_err(|e| {
                 Error::new(
                     e.kind(),
                     format!(
                         "{} ({} bytes) is not the {} network: {e}; it is damaged, cut short or swapped with another: copy \
                          it again or make the pack anew with engines/convert.py",
-                        pack.describe(which, precision),
+                        pack.describe(which, Precision::Fp32),
                         bytes.len(),
                         which.name()
                     ),

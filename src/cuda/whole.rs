@@ -15,7 +15,7 @@ use super::reference::Reference;
 use super::values::{decode, encode};
 use crate::backend::{Backend, Geometry, Quantity};
 use crate::colour::Planes;
-use crate::cpu::{CpuBackend, Networks};
+use crate::cpu::{CpuBackend, Networks, Products};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{
     Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut, Range,
@@ -271,7 +271,7 @@ struct Processor {
 
 impl Source for Processor {
     fn load(&mut self, _padded: (usize, usize)) -> Result<Loaded> {
-        let networks = Networks::shared(&self.pack, Precision::Fp32, Level::current())?;
+        let networks = Networks::shared(&self.pack, Level::current(), Products::Float)?;
         let one = |which| {
             Box::new(OnProcessor {
                 which,

@@ -1,6 +1,8 @@
 //! Convolutions: what they take along, which kernel computes them, and the zeros around what they read.
 
+use super::Products;
 use super::filter::Packed;
+use super::fixed::PackedFixed;
 use super::graph::{Binary, Filter, Node, Op, Space, Unary, ValueId};
 use super::lower::{Lowering, Place};
 use super::plan::*;
@@ -8,7 +10,6 @@ use super::points::{Five, Three, transform_filter};
 use super::pointwise::Code;
 use super::views::view;
 use crate::error::Result;
-use crate::simd::Level;
 
 impl Lowering<'_> {
     /// Leaves a product with pooled values to the convolutions that read it, if none else does.
@@ -91,8 +92,8 @@ impl Lowering<'_> {
         let kernel = match (output.kind, filter.kernel) {
             (Kind::Plane, _) if whole && scale.is_none() => Kernel::Tail(TailPart::pack(&filter)),
             (Kind::Plane, _) => Kernel::Planes(Packed::direct(self.level, &filter)),
-            (Kind::Block, 3) if whole => Kernel::Winograd(winograd(self.level, &filter, 6, transform_filter::<Three>)),
-            (Kind::Block, 5) if whole => Kernel::Winograd(winograd(self.level, &filter, 8, transform_filter::<Five>)),
+            (Kind::Block, 3) if whole => self.winograd(&filter, 6, transform_filter::<Three>),
+            (Kind::Block, 5) if whole => self.winograd(&filter, 8, transform_filter::<Five>),
             (Kind::Block, _) => Kernel::Direct(Packed::direct(self.level, &filter)),
         };
         let scale = scale.map(|from| {
@@ -112,6 +113,17 @@ impl Lowering<'_> {
             scale,
         })));
         Ok(())
+    }
+
+    fn winograd(&self, filter: &Filter, n: usize, transform: fn(&[f32]) -> Vec<f32>) -> Kernel {
+        let taps = filter.kernel * filter.kernel;
+        let transformed: Vec<f32> = filter.weights.chunks_exact(taps).flat_map(transform).collect();
+        let points = n * n;
+        let weight = |p: usize, i: usize, o: usize| transformed[(o * filter.inputs + i) * points + p];
+        match self.products {
+            Products::Float => Kernel::Winograd(Packed::new(self.level, filter, points, weight)),
+            Products::Fixed => Kernel::Fixed(PackedFixed::new(self.level, filter, points, weight)),
+        }
     }
 
     /// The image with zeros around it: the caller's planes are copied.
@@ -184,13 +196,4 @@ fn to_dcr(filter: &Filter, block: usize) -> Filter {
         bias: (0..filter.outputs).map(|o| filter.bias[from(o)]).collect(),
         ..filter.clone()
     }
-}
-
-fn winograd(level: Level, filter: &Filter, n: usize, transform: fn(&[f32]) -> Vec<f32>) -> Packed {
-    let taps = filter.kernel * filter.kernel;
-    let transformed: Vec<f32> = filter.weights.chunks_exact(taps).flat_map(transform).collect();
-    let points = n * n;
-    Packed::new(level, filter, points, |p, i, o| {
-        transformed[(o * filter.inputs + i) * points + p]
-    })
 }

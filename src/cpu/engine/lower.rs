@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 
 use super::graph::{Binary, Graph, Node, Op, Space, ValueId};
-use super::invalid;
 use super::plan::*;
 use super::pointwise::Code;
 use super::program::{Open, Operand};
+use super::{Products, invalid};
 use crate::error::Result;
 use crate::simd::Level;
 
@@ -30,6 +30,7 @@ pub enum Place {
 pub struct Lowering<'a> {
     pub(super) graph: &'a Graph,
     pub(super) level: Level,
+    pub(super) products: Products,
     pub(super) plan: Plan,
     pub(super) places: HashMap<ValueId, Place>,
     /// Channels that are written to the caller's planes by whoever makes them.
@@ -43,7 +44,7 @@ pub struct Lowering<'a> {
 }
 
 /// Makes a plan.
-pub fn lower(graph: &Graph, level: Level) -> Result<Plan> {
+pub fn lower(graph: &Graph, level: Level, products: Products) -> Result<Plan> {
     let mut users = vec![vec![]; graph.values.len()];
     for (n, node) in graph.nodes.iter().enumerate() {
         for &i in &node.inputs {
@@ -53,6 +54,7 @@ pub fn lower(graph: &Graph, level: Level) -> Result<Plan> {
     let mut l = Lowering {
         graph,
         level,
+        products,
         plan: Plan {
             multiple: 1,
             ..Plan::default()

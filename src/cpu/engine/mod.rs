@@ -4,7 +4,7 @@
 //! ONNX bytes → protobuf, onnx (form) → check, operators → graph (meaning)
 //! graph → lower, fuse, views, program → plan (steps, packed weights)
 //! plan + size → workspace (memory)
-//! plan + workspace + planes → run → winograd, direct, pointwise, rearrange (kernels)
+//! plan + workspace + planes → run, schedule, step → winograd, direct, pointwise, rearrange (kernels)
 //! ```
 //! Activations lie in blocks of 16 channels, pixel by pixel, with zeros around the frame; values of fewer than 8
 //! channels lie in planes. Convolutions 3×3 and 5×5 of whole blocks go by Winograd's minimal filtering, all others
@@ -13,6 +13,7 @@
 mod check;
 mod direct;
 mod filter;
+mod fixed;
 mod fuse;
 mod graph;
 mod lower;
@@ -29,6 +30,8 @@ mod rearrange;
 #[cfg(test)]
 mod reference;
 mod run;
+mod schedule;
+mod step;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -48,6 +51,15 @@ pub use workspace::Workspace;
 const MAX_BLOCKS: usize = graph::MAX_CHANNELS / product::LANES;
 /// The most inputs or outputs of a network.
 const MAX_PORTS: usize = 8;
+
+/// What the products inside Winograd's filtering are made of, which is most of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Products {
+    /// 32-bit floats.
+    Float,
+    /// 16-bit block floating point, which takes a level that [has it](Level::has_fixed_point).
+    Fixed,
+}
 
 /// Memory for frames of one size, for at most `threads` threads, that `networks` share: they run one after the other.
 ///
@@ -89,7 +101,13 @@ impl Network {
     /// # Errors
     /// [`ErrorKind::ModelInvalid`] if the file is damaged, has other inputs or outputs, or an operator or form of
     /// operator that the engine does not know.
-    pub fn load(onnx: &[u8], inputs: &[Port<'_>], outputs: &[Port<'_>], level: Level) -> Result<Self> {
+    pub fn load(
+        onnx: &[u8],
+        inputs: &[Port<'_>],
+        outputs: &[Port<'_>],
+        level: Level,
+        products: Products,
+    ) -> Result<Self> {
         if inputs.len().max(outputs.len()) > MAX_PORTS {
             return Err(invalid(format!("expected at most {MAX_PORTS} inputs and outputs")));
         }
@@ -100,7 +118,7 @@ impl Network {
             (value.channels, value.space != graph::Space::Pooled)
         };
         Ok(Self {
-            plan: lower::lower(&graph, level)?,
+            plan: lower::lower(&graph, level, products)?,
             level,
             inputs: graph.inputs.iter().map(|&id| port(id)).collect(),
             outputs: outputs.iter().map(|o| o.1).collect(),
@@ -145,8 +163,8 @@ impl Network {
                 return wrong("output", channels * area, output.len());
             }
         }
-        if workspace.scratch.len() < pool.threads() {
-            return wrong("threads of the workspace", pool.threads(), workspace.scratch.len());
+        if workspace.threads < pool.threads() {
+            return wrong("threads of the workspace", pool.threads(), workspace.threads);
         }
         let steps = workspace.parts.get(part).map_or(0, |p| p.steps.len());
         if steps != self.plan.steps.len() {

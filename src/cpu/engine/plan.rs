@@ -2,6 +2,7 @@
 
 use super::direct::TAIL_OUTPUTS;
 use super::filter::Packed;
+use super::fixed::PackedFixed;
 use super::graph::Filter;
 use super::memory::Floats;
 use super::pointwise::Code;
@@ -82,6 +83,15 @@ pub enum Kernel {
     Tail(Vec<TailPart>),
     /// By Winograd's filtering.
     Winograd(Packed),
+    /// The same with products of 16-bit numbers.
+    Fixed(PackedFixed),
+}
+
+impl Kernel {
+    /// Whether it works on tiles.
+    pub fn is_tiled(&self) -> bool {
+        matches!(self, Kernel::Winograd(_) | Kernel::Fixed(_))
+    }
 }
 
 /// Weights of at most [`TAIL_OUTPUTS`] planes, `[tap][block][output][16]`.

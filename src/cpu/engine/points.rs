@@ -19,6 +19,8 @@ pub trait Points {
     const N: usize;
     /// The finite points.
     const FINITE: &'static [f64];
+    /// No number of a transformed tile is larger than this times the largest of the tile.
+    const GAIN: f32;
     /// `[T; N]`
     type Line<T: Copy>: Copy + AsRef<[T]> + AsMut<[T]>;
 
@@ -45,6 +47,8 @@ impl Points for Three {
     const KERNEL: usize = 3;
     const N: usize = 6;
     const FINITE: &'static [f64] = &[0.0, 0.625, -0.625, 1.25, -1.25];
+    // (1.25² + 1)(1 + 0.625), squared.
+    const GAIN: f32 = 17.339_2;
     type Line<T: Copy> = [T; 6];
 
     #[inline(always)]
@@ -98,6 +102,8 @@ impl Points for Five {
     const KERNEL: usize = 5;
     const N: usize = 8;
     const FINITE: &'static [f64] = &[0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0];
+    // (4 + 5 + 1)(1 + ½), squared.
+    const GAIN: f32 = 225.0;
     type Line<T: Copy> = [T; 8];
 
     #[inline(always)]

@@ -5,13 +5,21 @@
 use super::product::{LANES, Strides};
 use super::vector::{Simd, dispatch};
 
-/// Rows `y0` to `y1` of a block, whose channel `4 dy + dx` is pixel (4 y + dy, 4 x + dx) of a plane; from the plane to
-/// the block, or back.
-///
-/// # Safety
-/// Pointers and strides cover the rows; no other thread writes them.
+dispatch! {
+    /// Rows `y0` to `y1` of a block, whose channel `4 dy + dx` is pixel (4 y + dy, 4 x + dx) of a plane; from the plane
+    /// to the block, or back.
+    ///
+    /// # Safety
+    /// Pointers and strides cover the rows; no other thread writes them.
+    pub unsafe fn shuffle_rows(
+        plane: *mut f32, plane_strides: Strides, block: *mut f32, strides: Strides, width: usize, y0: usize, y1: usize,
+        back: bool,
+    ) = shuffle_rows_of
+}
+
+#[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub unsafe fn shuffle_rows(
+unsafe fn shuffle_rows_of<S: Simd>(
     plane: *mut f32,
     plane_strides: Strides,
     block: *mut f32,
@@ -22,12 +30,28 @@ pub unsafe fn shuffle_rows(
     back: bool,
 ) {
     for y in y0..y1 {
-        for x in 0..width {
-            for dy in 0..4 {
-                // SAFETY: the caller's word.
-                unsafe {
-                    let p = plane.add((4 * y + dy) * plane_strides.y + 4 * x).cast::<[f32; 4]>();
-                    let b = block.add(y * strides.y + x * strides.x + 4 * dy).cast::<[f32; 4]>();
+        // SAFETY: the caller's word, and the features of `S`.
+        unsafe {
+            let row = |dy: usize, x: usize| plane.add((4 * y + dy) * plane_strides.y + 4 * x);
+            let pixel = |x: usize| block.add(y * strides.y + x * strides.x);
+            let mut done = 0;
+            if S::N == LANES {
+                // Four pixels of the block are four rows of a register each.
+                while done + 4 <= width {
+                    let at = [0, 1, 2, 3].map(|i| (row(i, done), pixel(done + i)));
+                    let mut quarters = [S::splat(0.0); 4];
+                    for (q, (row, pixel)) in quarters.iter_mut().zip(at) {
+                        *q = S::load(if back { pixel } else { row });
+                    }
+                    for (q, (row, pixel)) in S::quarters(quarters).into_iter().zip(at) {
+                        S::store(if back { row } else { pixel }, q);
+                    }
+                    done += 4;
+                }
+            }
+            for x in done..width {
+                for dy in 0..4 {
+                    let (p, b) = (row(dy, x).cast::<[f32; 4]>(), pixel(x).add(4 * dy).cast::<[f32; 4]>());
                     if back {
                         p.write_unaligned(b.read_unaligned());
                     } else {

@@ -5,7 +5,8 @@ use super::graph::{Graph, Space};
 use super::onnx::Onnx;
 use super::reference::reference;
 use super::testing::{Model, noise};
-use super::{Network, graph::Port, workspace};
+use super::{Network, Products, graph::Port, workspace};
+use crate::pack::{Pack, Precision, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
 
@@ -272,6 +273,23 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, |m, d| if d > m || d.is_nan() { d } else { m })
 }
 
+/// The ways to compute products at a level, each with the error that it may have: of the largest number for floats,
+/// and for 16-bit numbers 50 dB below it on the mean.
+fn products(level: Level) -> Vec<(Products, f32)> {
+    let all = [(Products::Float, 3e-5), (Products::Fixed, 3.2e-3)];
+    let fixed = level.has_fixed_point();
+    all.into_iter().filter(|p| p.0 == Products::Float || fixed).collect()
+}
+
+/// The difference that counts: the largest one for floats, the root of the mean square for 16-bit numbers.
+fn difference(products: Products, a: &[f32], b: &[f32]) -> f32 {
+    if products == Products::Float {
+        return largest_difference(a, b);
+    }
+    let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+    (squares.sum::<f64>() / a.len() as f64).sqrt() as f32
+}
+
 #[test]
 fn every_case_at_every_level() {
     let mut unknown_to_rten = Vec::new();
@@ -297,8 +315,10 @@ fn every_case_at_every_level() {
             } else if unknown_to_rten.last() != Some(&case.name) {
                 unknown_to_rten.push(case.name);
             }
-            for &level in Level::available() {
-                let network = Network::load(&bytes, case.inputs, case.outputs, level).unwrap();
+            let levels = Level::available().iter();
+            for (level, products, allowed) in levels.flat_map(|&l| products(l).into_iter().map(move |p| (l, p.0, p.1)))
+            {
+                let network = Network::load(&bytes, case.inputs, case.outputs, level, products).unwrap();
                 for threads in [1, 2] {
                     let pool = Pool::new(threads);
                     let mut memory = workspace(&[&network], width, height, pool.threads()).unwrap();
@@ -309,10 +329,10 @@ fn every_case_at_every_level() {
                         let views: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
                         network.run(&pool, &mut memory, 0, &views, &mut outputs).unwrap();
                         for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
-                            let error = largest_difference(a, b) / scale;
+                            let error = difference(products, a, b) / scale;
                             assert!(
-                                error < 3e-5,
-                                "{} {width}x{height} {level} {threads} threads frame {frame} output {i}: error {error}",
+                                error < allowed,
+                                "{} {width}x{height} {level} {products:?} {threads} threads frame {frame} output {i}: error {error}",
                                 case.name
                             );
                         }
@@ -323,6 +343,45 @@ fn every_case_at_every_level() {
     }
     // It has no SpaceToDepth; those two have the plain reference alone.
     assert_eq!(unknown_to_rten, ["shuffles, views and residuals", "rare shuffles"]);
+}
+
+/// The packs of the library, subnetwork by subnetwork, against the plain reference.
+#[test]
+fn the_packs_of_the_library_at_every_level() {
+    let (width, height) = (48, 32);
+    for name in ["full", "lite"] {
+        let pack = Pack::open(name).unwrap();
+        for subnetwork in Subnetwork::ALL {
+            let (inputs_of, outputs_of) = (subnetwork.inputs(), subnetwork.outputs());
+            let bytes = pack.onnx(subnetwork, Precision::Fp32).unwrap();
+            let graph = Graph::new(&Onnx::parse(&bytes).unwrap(), inputs_of, outputs_of).unwrap();
+            let mut data = inputs(&graph, width * height);
+            // A ratio is at least 1.
+            data.iter_mut().filter(|d| d.len() == 1).for_each(|d| d[0] += 3.0);
+            let expected = reference(&graph, &data, width, height);
+            let scale = expected.iter().flatten().fold(0.1f32, |m, v| m.max(v.abs()));
+            let levels = Level::available().iter();
+            for (level, products, allowed) in levels.flat_map(|&l| products(l).into_iter().map(move |p| (l, p.0, p.1)))
+            {
+                let network = Network::load(&bytes, inputs_of, outputs_of, level, products).unwrap();
+                let pool = Pool::new(0);
+                let mut memory = workspace(&[&network], width, height, pool.threads()).unwrap();
+                let mut found: Vec<Vec<f32>> = expected.iter().map(|v| vec![f32::NAN; v.len()]).collect();
+                let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
+                let views: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
+                network.run(&pool, &mut memory, 0, &views, &mut outputs).unwrap();
+                for (a, b) in found.iter().zip(&expected) {
+                    let error = difference(products, a, b) / scale;
+                    println!("{name} {}, {level}, {products:?}: {error:.1e}", subnetwork.name());
+                    assert!(
+                        error < allowed,
+                        "{name} {} {level} {products:?}: error {error}",
+                        subnetwork.name()
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Networks that share memory, run in turn, give what each gives alone.
@@ -338,7 +397,7 @@ fn networks_share_memory() {
             (case.build)(&mut model);
             let bytes = model.bytes();
             let graph = Graph::new(&Onnx::parse(&bytes).unwrap(), case.inputs, case.outputs).unwrap();
-            let network = Network::load(&bytes, case.inputs, case.outputs, level).unwrap();
+            let network = Network::load(&bytes, case.inputs, case.outputs, level, Products::Float).unwrap();
             (case.name, network, inputs(&graph, width * height))
         })
         .collect();
@@ -406,9 +465,15 @@ fn unsuitable_models_are_refused() {
     for (part, build) in cases {
         let mut model = Model::new(&[("x", 3)], &[("y", 3)]);
         build(&mut model);
-        let error = Network::load(&model.bytes(), &[("x", 3)], &[("y", 3)], Level::Portable)
-            .err()
-            .expect(part);
+        let error = Network::load(
+            &model.bytes(),
+            &[("x", 3)],
+            &[("y", 3)],
+            Level::Portable,
+            Products::Float,
+        )
+        .err()
+        .expect(part);
         assert_eq!(error.kind(), crate::error::ErrorKind::ModelInvalid, "{part}");
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
@@ -420,7 +485,8 @@ fn damaged_files_give_errors() {
     let mut model = Model::new(case.inputs, case.outputs);
     (case.build)(&mut model);
     let bytes = model.bytes();
-    let load = |bytes: &[u8]| Network::load(bytes, case.inputs, case.outputs, Level::Portable).map(|_| ());
+    let load =
+        |bytes: &[u8]| Network::load(bytes, case.inputs, case.outputs, Level::Portable, Products::Float).map(|_| ());
     assert!(load(&[]).is_err());
     for len in (0..bytes.len()).step_by(997) {
         assert!(load(&bytes[..len]).is_err(), "cut to {len}");

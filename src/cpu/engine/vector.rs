@@ -48,6 +48,11 @@ pub trait Simd: Copy {
     unsafe fn prefetch(p: *const f32);
     /// The sums of the lanes of four registers.
     unsafe fn sums(v: [Self::V; 4]) -> [f32; 4];
+    /// With 16 lanes: quarter j of register i goes to quarter i of register j. With fewer: the same registers.
+    #[inline(always)]
+    unsafe fn quarters(v: [Self::V; 4]) -> [Self::V; 4] {
+        v
+    }
 }
 
 /// The bits of √½, below which a mantissa counts to the next lower exponent.
@@ -254,6 +259,17 @@ mod x86 {
             // SAFETY: a prefetch touches no memory that the program sees.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
+        method!(quarters(v: [__m512; 4]) -> [__m512; 4] = {
+            let [a, b, c, d] = v;
+            let (ab, cd) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0x44>(c, d));
+            let (ba, dc) = (_mm512_shuffle_f32x4::<0xee>(a, b), _mm512_shuffle_f32x4::<0xee>(c, d));
+            [
+                _mm512_shuffle_f32x4::<0x88>(ab, cd),
+                _mm512_shuffle_f32x4::<0xdd>(ab, cd),
+                _mm512_shuffle_f32x4::<0x88>(ba, dc),
+                _mm512_shuffle_f32x4::<0xdd>(ba, dc),
+            ]
+        });
         method!(sums(v: [__m512; 4]) -> [f32; 4] = {
             let [a, b, c, d] = v;
             let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));

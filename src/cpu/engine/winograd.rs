@@ -14,11 +14,11 @@ use super::vector::{Simd, dispatch};
 /// Tiles in a strip: a multiple of the pixels that the product kernel takes at once.
 pub const STRIP: usize = 48;
 
-/// Floats from one point to the next in a transformed strip; not a multiple of a page.
-const POINT: usize = STRIP * LANES + LANES;
+/// Numbers from one point to the next in a transformed strip; not a multiple of a page.
+pub const POINT: usize = STRIP * LANES + LANES;
 
-/// Floats from one block to the next in a transformed strip of `points` points.
-const fn block_stride(points: usize) -> usize {
+/// Numbers from one block to the next in a transformed strip of `points` points.
+pub const fn block_stride(points: usize) -> usize {
     points * POINT
 }
 
@@ -61,13 +61,8 @@ pub struct Winograd<'a> {
 
 impl Winograd<'_> {
     /// Tiles side by side.
-    fn across(&self) -> usize {
+    pub fn across(&self) -> usize {
         self.width.div_ceil(TILE)
-    }
-
-    /// Strips of the frame.
-    pub fn strips(&self) -> usize {
-        (self.across() * self.height.div_ceil(TILE)).div_ceil(STRIP)
     }
 }
 
@@ -106,31 +101,33 @@ unsafe fn strip_with<S: Simd, P: Points>(w: &Winograd<'_>, index: usize, scratch
     };
     // SAFETY: the caller's word on the frame; scratch by its length.
     unsafe {
-        for run in (Runs {
-            first,
-            tile: first,
-            last,
-            across,
-        }) {
+        for run in Runs::new(first, last, across) {
             for (b, &input) in w.inputs.iter().enumerate() {
                 for lane in (0..LANES).step_by(S::N) {
                     let out = scratch.add(b * block + run.tile * LANES + lane);
-                    transform_in::<S, P>(input.add(lane), w.input, run, out);
+                    transform_in::<S, P, Whole>(input.add(lane), w.input, run, S::splat(1.0), out);
                 }
             }
         }
         multiply::<S>(w, P::N * P::N, last - first, scratch, products);
-        for run in (Runs {
-            first,
-            tile: first,
-            last,
-            across,
-        }) {
-            for b in 0..w.outputs.len() {
-                for lane in (0..LANES).step_by(S::N) {
-                    let from = products.add(b * block + run.tile * LANES + lane);
-                    transform_out::<S, P>(w, b, lane, run, from);
-                }
+        for run in Runs::new(first, last, across) {
+            transform_all_out::<S, P>(w, run, products);
+        }
+    }
+}
+
+/// Takes the products of a run of tiles to all output blocks.
+///
+/// # Safety
+/// As for [`strip`].
+#[inline(always)]
+pub unsafe fn transform_all_out<S: Simd, P: Points>(w: &Winograd<'_>, run: Run, products: *const f32) {
+    for b in 0..w.outputs.len() {
+        for lane in (0..LANES).step_by(S::N) {
+            // SAFETY: the caller's word.
+            unsafe {
+                let from = products.add(b * block_stride(P::N * P::N) + run.tile * LANES + lane);
+                transform_out::<S, P>(w, b, lane, run, from);
             }
         }
     }
@@ -141,23 +138,71 @@ const AHEAD: usize = 4;
 
 /// Tiles side by side.
 #[derive(Clone, Copy)]
-struct Run {
+pub struct Run {
     /// The first tile's place in the strip.
-    tile: usize,
+    pub tile: usize,
     /// Its row among the frame's tiles.
-    ty: usize,
+    pub ty: usize,
     /// Its column.
-    tx: usize,
+    pub tx: usize,
     /// How many.
-    count: usize,
+    pub count: usize,
 }
 
 /// The runs of tiles in a strip, one for each row that it touches.
-struct Runs {
+pub struct Runs {
     first: usize,
     tile: usize,
     last: usize,
     across: usize,
+}
+
+impl Runs {
+    /// For tiles `first` up to `last` of a frame with `across` tiles side by side.
+    #[inline(always)]
+    pub fn new(first: usize, last: usize, across: usize) -> Self {
+        Self {
+            first,
+            tile: first,
+            last,
+            across,
+        }
+    }
+}
+
+/// What transformed values are kept as.
+pub trait Kept<S: Simd> {
+    /// In memory.
+    type Number;
+    /// Reads inputs; some kinds need them multiplied by `factor`.
+    ///
+    /// # Safety
+    /// `p` is valid for a vector, and the processor has the features of `S`.
+    unsafe fn read(p: *const f32, factor: S::V) -> S::V;
+    /// Writes transformed values.
+    ///
+    /// # Safety
+    /// `p` is valid for a vector, and the processor has the features of `S`.
+    unsafe fn keep(p: *mut Self::Number, v: S::V);
+}
+
+/// As they are.
+pub struct Whole;
+
+impl<S: Simd> Kept<S> for Whole {
+    type Number = f32;
+
+    #[inline(always)]
+    unsafe fn read(p: *const f32, _: S::V) -> S::V {
+        // SAFETY: the caller's word.
+        unsafe { S::load(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn keep(p: *mut f32, v: S::V) {
+        // SAFETY: the caller's word.
+        unsafe { S::store(p, v) }
+    }
 }
 
 impl Iterator for Runs {
@@ -180,8 +225,17 @@ impl Iterator for Runs {
 ///
 /// Columns of neighbouring tiles overlap, so each column is transformed once: the four that a tile is the first to
 /// need, and behind them the first of the next four.
+///
+/// # Safety
+/// As for [`strip`]; `out` is the place of the run's first tile.
 #[inline(always)]
-unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, run: Run, out: *mut f32) {
+pub unsafe fn transform_in<S: Simd, P: Points, K: Kept<S>>(
+    input: *const f32,
+    strides: Strides,
+    run: Run,
+    factor: S::V,
+    out: *mut K::Number,
+) {
     // SAFETY: the caller's word on the margin of the input and the length of `out`.
     unsafe {
         let Run { ty, tx, count, .. } = run;
@@ -191,7 +245,7 @@ unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, 
         // Columns `4 i..4 i + 4` of the run lie in half `i % 2`.
         let mut columns = [[P::line(S::splat(0.0)); TILE]; 2];
         for (i, slot) in columns[0].iter_mut().enumerate() {
-            *slot = column::<S, P>(corner.add(i * strides.x), strides.y);
+            *slot = column::<S, P, K>(corner.add(i * strides.x), strides.y, factor);
         }
         for t in 0..count {
             let rest = if t + 1 < count { TILE } else { P::N - TILE };
@@ -201,7 +255,7 @@ unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, 
                 }
             }
             for (i, slot) in columns[(t + 1) % 2].iter_mut().enumerate().take(rest) {
-                *slot = column::<S, P>(corner.add(((t + 1) * TILE + i) * strides.x), strides.y);
+                *slot = column::<S, P, K>(corner.add(((t + 1) * TILE + i) * strides.x), strides.y, factor);
             }
             let (now, next) = (&columns[t % 2], &columns[(t + 1) % 2]);
             let out = out.add(t * LANES);
@@ -215,7 +269,7 @@ unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, 
                     };
                 }
                 for (j, &v) in P::input::<S>(&d).as_ref().iter().enumerate() {
-                    S::store(out.add((i * P::N + j) * POINT), v);
+                    K::keep(out.add((i * P::N + j) * POINT), v);
                 }
             }
         }
@@ -224,12 +278,12 @@ unsafe fn transform_in<S: Simd, P: Points>(input: *const f32, strides: Strides, 
 
 /// Bᵀ of one column of a tile.
 #[inline(always)]
-unsafe fn column<S: Simd, P: Points>(top: *const f32, row: usize) -> P::Line<S::V> {
+unsafe fn column<S: Simd, P: Points, K: Kept<S>>(top: *const f32, row: usize, factor: S::V) -> P::Line<S::V> {
     // SAFETY: the caller's word on the margin of the input.
     unsafe {
         let mut d = P::line(S::splat(0.0));
         for (y, slot) in d.as_mut().iter_mut().enumerate() {
-            *slot = S::load(top.add(y * row));
+            *slot = K::read(top.add(y * row), factor);
         }
         P::input::<S>(&d)
     }

@@ -6,16 +6,15 @@
 
 #![allow(unsafe_code)]
 
-use std::cell::UnsafeCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lower::lcm;
 use super::memory::Floats;
 use super::plan::*;
 use super::points::TILE;
 use super::product::Strides;
-use super::winograd;
+use super::schedule::{Extent, Front};
+use super::step::{extent, scratch_len};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where a unit's pixel (0, 0) is.
@@ -53,15 +52,6 @@ struct Shape {
     len: usize,
 }
 
-/// Memory that one thread at a time works in.
-pub struct Scratch {
-    busy: AtomicBool,
-    floats: UnsafeCell<Floats>,
-}
-
-// SAFETY: `busy` keeps all but one thread away from the floats.
-unsafe impl Sync for Scratch {}
-
 /// Activations and scratch memory for frames of one size. One frame at a time.
 pub struct Workspace {
     /// Width of the frame.
@@ -69,7 +59,10 @@ pub struct Workspace {
     /// Height of the frame.
     pub(super) height: usize,
     pub(super) arena: Floats,
-    pub(super) scratch: Vec<Scratch>,
+    /// Scratch memory, `scratch_len` floats for each thread.
+    pub(super) scratch: Floats,
+    pub(super) scratch_len: usize,
+    pub(super) threads: usize,
     /// What each network has for itself.
     pub(super) parts: Vec<Part>,
 }
@@ -82,6 +75,28 @@ pub struct Part {
     pub(super) sums: Vec<f64>,
     /// Units of every step in the order of [`Step::units`], with addresses.
     pub(super) steps: Vec<Vec<Located>>,
+    /// Where they are in this frame.
+    pub(super) pointers: Vec<Pointers>,
+    /// How every step is cut into tasks.
+    pub(super) extents: Vec<Extent>,
+    /// Steps that run together, from one up to another: a single one on pooled values, or several on the frame of
+    /// which only the last may be a mean.
+    pub(super) groups: Vec<(usize, usize)>,
+    pub(super) front: Front,
+}
+
+/// Where the units of a step are, for the time of a frame.
+pub struct Pointers(Vec<*mut f32>);
+
+// SAFETY: the pointers are set anew by whoever runs a frame, and used by no one else.
+unsafe impl Send for Pointers {}
+// SAFETY: as above.
+unsafe impl Sync for Pointers {}
+
+impl Pointers {
+    pub fn get(&self) -> &[*mut f32] {
+        &self.0
+    }
 }
 
 impl Workspace {
@@ -98,25 +113,31 @@ impl Workspace {
         let (places, len) = place(plans, &shapes);
         // The kernels read up to 16 pixels beyond the last one that they need.
         let arena = Floats::try_zeroed(len + m * 16 * 16 * 16)?;
-        let mut scratch_len = 0;
+        let threads = threads.max(1);
         let parts = plans
             .iter()
             .zip(&places)
-            .map(|(plan, places)| Part::new(plan, places, &shapes, width, height, &mut scratch_len));
+            .map(|(plan, places)| Part::new(plan, places, &shapes, width, height, threads));
         let parts = parts.collect::<Result<_>>()?;
-        let scratch = (0..threads.max(1)).map(|_| {
-            Ok(Scratch {
-                busy: AtomicBool::new(false),
-                floats: UnsafeCell::new(Floats::try_zeroed(scratch_len)?),
-            })
-        });
+        let needs = plans.iter().flat_map(|p| &p.steps).map(scratch_len);
+        // Threads do not share lines, nor the same places of a cache.
+        let scratch_len = needs.max().unwrap_or(0).next_multiple_of(16) + 16 * 17;
         Ok(Self {
             width,
             height,
             arena,
-            scratch: scratch.collect::<Result<_>>()?,
+            scratch: Floats::try_zeroed(scratch_len * threads)?,
+            scratch_len,
+            threads,
             parts,
         })
+    }
+}
+
+impl Workspace {
+    /// Bytes of activations and scratch memory.
+    pub fn bytes(&self) -> usize {
+        4 * (self.arena.len() + self.scratch.len())
     }
 }
 
@@ -127,7 +148,7 @@ impl Part {
         shapes: &HashMap<Class, Shape>,
         width: usize,
         height: usize,
-        scratch_len: &mut usize,
+        threads: usize,
     ) -> Result<Self> {
         let (mut steps, mut sums) = (vec![], 0);
         for step in &plan.steps {
@@ -163,43 +184,64 @@ impl Part {
                 };
                 units.push(at);
             }
-            match step {
-                Step::Conv(c) => {
-                    if let Kernel::Winograd(_) = c.kernel {
-                        let need = winograd::scratch_len(c.side, c.input.units.len(), c.output.units.len());
-                        *scratch_len = need.max(*scratch_len);
-                    }
-                }
-                Step::Program(p) => *scratch_len = super::run::program_scratch(p).max(*scratch_len),
-                Step::Mean { input, .. } => sums = sums.max(input.units.len() * 16 * (height / input.down)),
-                _ => {}
+            if let Step::Mean { input, .. } = step {
+                sums = sums.max(input.units.len() * 16 * (height / input.down));
             }
             steps.push(units);
         }
+        let extents = plan.steps.iter().map(|s| extent(s, width, height));
+        let (groups, longest) = groups(&plan.steps);
         Ok(Self {
             pooled: plan.pooled.clone(),
             scaled: Floats::try_zeroed(plan.scaled)?,
             sums: vec![0.0; sums],
+            pointers: steps
+                .iter()
+                .map(|s| Pointers(vec![std::ptr::null_mut(); s.len()]))
+                .collect(),
+            extents: extents.map(|e| e.unwrap_or(Extent::NONE)).collect(),
+            groups,
+            front: Front::new(longest, threads),
             steps,
         })
     }
-}
 
-/// Calls `f` with scratch memory that is no one else's for that time.
-pub fn with_scratch(all: &[Scratch], f: impl FnOnce(*mut f32)) {
-    loop {
-        for s in all {
-            if !s.busy.swap(true, Ordering::Acquire) {
-                // SAFETY: `busy` was false, so the floats are this thread's until it is false again.
-                let floats = unsafe { &mut *s.floats.get() };
-                f(floats.as_mut_ptr());
-                s.busy.store(false, Ordering::Release);
-                return;
+    /// Sets the pointers of every step for a frame. Lengths of inputs and outputs have been checked.
+    pub(super) fn locate(&mut self, arena: *mut f32, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
+        let mut ports = [std::ptr::null_mut(); super::MAX_PORTS];
+        for (port, output) in ports.iter_mut().zip(outputs) {
+            *port = output.as_mut_ptr();
+        }
+        for (units, pointers) in self.steps.iter().zip(&mut self.pointers) {
+            for (unit, pointer) in units.iter().zip(&mut pointers.0) {
+                // SAFETY: addresses lie inside the arena by the workspace's layout, and inside the caller's planes by
+                // their checked lengths.
+                *pointer = unsafe {
+                    match unit.source {
+                        Source::Arena(at) => arena.add(at),
+                        Source::Input { port, offset } => inputs[port].as_ptr().add(offset).cast_mut(),
+                        Source::Output { port, offset } => ports[port].add(offset),
+                    }
+                };
             }
         }
-        // There are as many as threads; one is about to be given back.
-        std::hint::spin_loop();
     }
+}
+
+/// Which steps run together, and how many at most.
+fn groups(steps: &[Step]) -> (Vec<(usize, usize)>, usize) {
+    let mut groups: Vec<(usize, usize)> = vec![];
+    for (i, step) in steps.iter().enumerate() {
+        let alone = |s: &Step| matches!(s, Step::Pooled(_));
+        match groups.last_mut() {
+            Some((_, end)) if !alone(step) && !alone(&steps[i - 1]) && !matches!(steps[i - 1], Step::Mean { .. }) => {
+                *end = i + 1;
+            }
+            _ => groups.push((i, i + 1)),
+        }
+    }
+    let longest = groups.iter().map(|(first, end)| end - first).max();
+    (groups, longest.unwrap_or(0))
 }
 
 /// All units of a step with the pixels from one of the image's to the next.
@@ -234,11 +276,7 @@ fn shapes(plans: &[&Plan], width: usize, height: usize) -> Result<HashMap<Class,
             down: conv.input.down / conv.input.step,
         };
         let half = conv.side / 2;
-        let tiles = if let Kernel::Winograd(_) = conv.kernel {
-            TILE - 1
-        } else {
-            0
-        };
+        let tiles = if conv.kernel.is_tiled() { TILE - 1 } else { 0 };
         let margin = margins.entry(class).or_default();
         margin.0 = margin.0.max(half * conv.input.step);
         margin.1 = margin.1.max((half + tiles) * conv.input.step);
