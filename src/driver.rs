@@ -1,7 +1,7 @@
 //! The NVIDIA driver and its GPUs, opened at run time.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;
 
 use libloading::Library;
@@ -90,26 +90,6 @@ impl Driver {
         })
     }
 
-    /// Runs `work` with the primary context of a GPU current on this thread, and passes it the context as a number.
-    ///
-    /// # Errors
-    /// As [`gpu`](Self::gpu); [`ErrorKind::BackendFailed`] if the GPU gives no context, for instance because its memory
-    /// is full; and those of `work`.
-    pub(crate) fn on_device<T>(&self, ordinal: u32, work: impl FnOnce(usize) -> Result<T>) -> Result<T> {
-        let gpu = self.gpu(ordinal)?;
-        let failed = |fault: String| {
-            Error::new(
-                ErrorKind::BackendFailed,
-                format!(
-                    "GPU {ordinal} ({}) gives no CUDA context: {fault}; see nvidia-smi for who else uses it",
-                    gpu.name
-                ),
-            )
-        };
-        let context = PrimaryContext::push(ordinal).map_err(failed)?;
-        work(context.context as usize)
-    }
-
     fn look() -> Self {
         let (library, open) = open(&[], DRIVER);
         let mut driver = Self {
@@ -173,73 +153,6 @@ impl Driver {
     }
 }
 
-/// The primary context of a device, current on this thread until it is dropped.
-struct PrimaryContext {
-    context: *mut c_void,
-    device: i32,
-    library: &'static Library,
-}
-
-impl PrimaryContext {
-    fn push(ordinal: u32) -> std::result::Result<Self, String> {
-        let library = open(&[], DRIVER).1.ok_or("the driver's library is gone")?;
-        // SAFETY: these are the signatures of the CUDA driver API since CUDA 7.0.
-        let (get, retain, push) = unsafe {
-            (
-                symbol::<unsafe extern "C" fn(*mut i32, i32) -> Status>(library, "cuDeviceGet")?,
-                symbol::<unsafe extern "C" fn(*mut *mut c_void, i32) -> Status>(library, "cuDevicePrimaryCtxRetain")?,
-                symbol::<unsafe extern "C" fn(*mut c_void) -> Status>(library, "cuCtxPushCurrent_v2")?,
-            )
-        };
-        let (mut device, mut context) = (0, std::ptr::null_mut());
-        // SAFETY: the driver has been initialised when it was looked at; the pointers are to live values.
-        unsafe {
-            check("cuDeviceGet", get(&mut device, ordinal as i32))?;
-            check("cuDevicePrimaryCtxRetain", retain(&mut context, device))?;
-        }
-        let primary = Self {
-            context,
-            device,
-            library,
-        };
-        // SAFETY: the context has just been retained.
-        match check("cuCtxPushCurrent", unsafe { push(context) }) {
-            Ok(()) => Ok(primary),
-            Err(fault) => {
-                primary.release();
-                std::mem::forget(primary);
-                Err(fault)
-            }
-        }
-    }
-
-    fn release(&self) {
-        // SAFETY: the signature since CUDA 11.0; released as often as retained.
-        unsafe {
-            if let Ok(release) =
-                symbol::<unsafe extern "C" fn(i32) -> Status>(self.library, "cuDevicePrimaryCtxRelease_v2")
-            {
-                release(self.device);
-            }
-        }
-    }
-}
-
-impl Drop for PrimaryContext {
-    fn drop(&mut self) {
-        let mut popped = std::ptr::null_mut();
-        // SAFETY: the signature since CUDA 4.0; whoever pushed after `push` has popped again.
-        unsafe {
-            if let Ok(pop) =
-                symbol::<unsafe extern "C" fn(*mut *mut c_void) -> Status>(self.library, "cuCtxPopCurrent_v2")
-            {
-                pop(&mut popped);
-            }
-        }
-        self.release();
-    }
-}
-
 fn check(call: &str, status: Status) -> std::result::Result<(), String> {
     match status {
         0 => Ok(()),
@@ -248,5 +161,54 @@ fn check(call: &str, status: Status) -> std::result::Result<(), String> {
             "{call}: libcuda and the kernel's driver are of different versions ({status})"
         )),
         _ => Err(format!("{call} returned CUDA error {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(found: bool, fault: Option<&str>, gpus: &[&str]) -> Driver {
+        Driver {
+            library: SharedLibrary {
+                found: found.then_some(DRIVER[0]),
+                ..SharedLibrary::not_looked_for(DRIVER)
+            },
+            cuda: Some((12, 4)),
+            gpus: gpus
+                .iter()
+                .map(|name| Gpu {
+                    name: name.to_string(),
+                    compute_capability: (9, 0),
+                    memory: 1 << 30,
+                })
+                .collect(),
+            fault: fault.map(String::from),
+        }
+    }
+
+    #[test]
+    fn what_is_lacking_names_library_and_remedy() {
+        for (driver, parts) in [
+            (seen(false, None, &[]), &["libcuda.so.1", "nvidia-driver"][..]),
+            (seen(true, Some("cuInit returned 100"), &[]), &["cuInit", "nvidia-smi"]),
+        ] {
+            let e = driver.gpu(0).unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::BackendUnavailable);
+            assert!(parts.iter().all(|part| e.to_string().contains(part)), "{e}");
+            assert_eq!(driver.lacks(), Some(e.to_string()));
+        }
+        assert_eq!(seen(true, None, &["NVIDIA H200"]).lacks(), None);
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_refused_with_those_that_are() {
+        let driver = seen(true, None, &["NVIDIA H200", "NVIDIA L4"]);
+        assert_eq!(driver.gpu(1).unwrap().name, "NVIDIA L4");
+        let e = driver.gpu(2).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::InvalidOption);
+        for part in ["no GPU 2", "0 (NVIDIA H200), 1 (NVIDIA L4)", "CUDA_VISIBLE_DEVICES"] {
+            assert!(e.to_string().contains(part), "{e}");
+        }
     }
 }

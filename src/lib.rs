@@ -40,7 +40,6 @@ mod shared;
 mod simd;
 mod stage;
 mod stats;
-#[allow(dead_code, unused_imports)] // Some calls are for tests with TensorRT's own parser.
 mod tensorrt;
 mod unfold;
 
@@ -60,6 +59,6 @@ pub use simd::Level;
 pub use stage::{Parameters, Report, Stage};
 pub use stats::{Percentiles, Statistics, WINDOW};
 pub use tensorrt::{
-    CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache, EngineOptions, FOLDER_VARIABLE, Observer, ParseError,
-    Progress, Step, TensorRt, Version, build_engines,
+    CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache, FOLDER_VARIABLE, Observer, ParseError, Progress, Step,
+    TensorRt, Version,
 };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use uretinex::{CacheEntry, EngineCache, EngineOptions, Step, build_engines};
+use uretinex::{BackendChoice, CacheEntry, Colorimetry, EngineCache, Enhancer, FrameSpec, Options, PixelFormat, Step};
 
 use crate::options::{self, PrecisionArg};
 
@@ -37,7 +37,7 @@ struct FolderArgs {
     /// Folder of the engines [default: the environment variable URETINEX_ENGINE_CACHE, or uretinex/engines in the
     /// user's cache folder]
     #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
+    engine_cache: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -69,33 +69,46 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
 
 impl FolderArgs {
     fn open(&self) -> Result<EngineCache, String> {
-        EngineCache::new(self.cache.as_deref()).map_err(|e| e.to_string())
+        EngineCache::new(self.engine_cache.as_deref()).map_err(|e| e.to_string())
     }
 }
 
 fn build(args: &BuildArgs) -> Result<ExitCode, String> {
     let cache = args.folder.open()?;
-    let options = EngineOptions {
+    let (width, height) = args.size;
+    // Engines depend on the size alone.
+    let spec = FrameSpec {
+        format: PixelFormat::Rgb,
+        width,
+        height,
+        colorimetry: Colorimetry::default(),
+    };
+    spec.validate().map_err(|e| e.to_string())?;
+    let options = Options {
         model: args.model.clone(),
+        backend: BackendChoice::TensorRt,
         precision: args.precision.into(),
         device_id: args.device_id,
-        size: args.size,
-        cache: Some(cache.folder().to_path_buf()),
+        engine_cache: Some(cache.folder().to_path_buf()),
+        ..Options::default()
     };
-    let version = build_engines(&options, &mut |progress| {
-        let seconds = progress.elapsed.as_secs();
-        let time = if progress.step == Step::Ready {
-            format!(" ({seconds} s)")
-        } else {
-            String::new()
-        };
-        // Whoever does not listen any more still wants the engines.
-        let _ = crate::print(&format!("{progress}{time}\n"));
-        ControlFlow::Continue(())
-    })
-    .map_err(|e| e.to_string())?;
+    let mut enhancer = Enhancer::new(&options).map_err(|e| e.to_string())?;
+    if let Some(job) = enhancer.engine_job(&spec).map_err(|e| e.to_string())? {
+        job.run(&mut |progress| {
+            let seconds = progress.elapsed.as_secs();
+            let time = if progress.step == Step::Ready {
+                format!(" ({seconds} s)")
+            } else {
+                String::new()
+            };
+            // Whoever does not listen any more still wants the engines.
+            let _ = crate::print(&format!("{progress}{time}\n"));
+            ControlFlow::Continue(())
+        })
+        .map_err(|e| e.to_string())?;
+    }
     crate::print(&format!(
-        "engines of {} for TensorRT {version} are in {}\n",
+        "engines of {} are in {}\n",
         args.model,
         cache.folder().display()
     ))?;

@@ -48,12 +48,12 @@ pub enum PrecisionArg {
     Fp16,
 }
 
-/// For a GPU, where `auto` tries 16 bits first.
-impl From<PrecisionArg> for Precision {
+impl From<PrecisionArg> for Option<Precision> {
     fn from(precision: PrecisionArg) -> Self {
         match precision {
-            PrecisionArg::Fp32 => Precision::Fp32,
-            PrecisionArg::Auto | PrecisionArg::Fp16 => Precision::Fp16,
+            PrecisionArg::Auto => None,
+            PrecisionArg::Fp32 => Some(Precision::Fp32),
+            PrecisionArg::Fp16 => Some(Precision::Fp16),
         }
     }
 }
@@ -69,10 +69,7 @@ impl NetworkArgs {
                 BackendArg::Tensorrt => BackendChoice::TensorRt,
                 BackendArg::Identity => BackendChoice::Identity,
             },
-            precision: match self.precision {
-                PrecisionArg::Auto => None,
-                chosen => Some(chosen.into()),
-            },
+            precision: self.precision.into(),
             threads: self.threads,
             device_id: self.device_id,
             engine_cache: self.engine_cache.clone(),

@@ -392,6 +392,34 @@ fn bench_prints_one_json_object() {
 }
 
 #[test]
+fn selftest_passes_on_the_processor_and_skips_what_it_has_not() {
+    let folder = Folder::new();
+    let args = ["selftest", "--backend", "cpu", "--model", "lite", "--frames", "20"];
+    let out = uretinex(&folder, &args);
+    let report = text(&out.stdout);
+    assert!(out.status.success(), "{report}{}", text(&out.stderr));
+    for (word, check) in [
+        ("ok", "stages one by one"),
+        ("ok", "formats"),
+        ("ok", "two at once"),
+        ("skipped", "frames in device memory"),
+        ("skipped", "engines that are damaged"),
+    ] {
+        let found = report.lines().any(|l| l.starts_with(word) && l.contains(check));
+        assert!(found, "no line '{word} … {check}' in {report}");
+    }
+    assert!(report.contains(", 0 failed"), "{report}");
+}
+
+#[test]
+fn selftest_fails_where_a_check_does() {
+    let folder = Folder::new();
+    let out = uretinex(&folder, &["selftest", "--model", "/nowhere"]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stdout));
+    assert!(text(&out.stdout).contains("FAILED"), "{}", text(&out.stdout));
+}
+
+#[test]
 fn doctor_names_what_is_there_and_what_to_do_about_the_rest() {
     let folder = Folder::new();
     let out = uretinex(&folder, &["doctor"]);

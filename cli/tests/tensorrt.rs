@@ -171,7 +171,7 @@ fn engines_are_built_or_refused_with_a_reason() {
         (&size[..], &["8x8", "16 to 8192"][..]),
         (&model, &["no model pack 'absent'"]),
         // Without a driver that is what is missing, with one it is TensorRT, which is not in the empty folder.
-        (&usual, &["; install"]),
+        (&usual, &["install"]),
     ] {
         let out = uretinex(args, &folder.0);
         let messages = text(&out.stderr);
@@ -224,7 +224,7 @@ fn the_folder_with_engines_is_listed_verified_and_cleared() {
     assert!(doctor.contains("engines: some of the 1 files"), "{doctor}");
 
     let other = cache.to_str().unwrap();
-    let out = uretinex(&["engines", "clear", "--cache", other], Path::new("/nowhere"));
+    let out = uretinex(&["engines", "clear", "--engine-cache", other], Path::new("/nowhere"));
     assert!(
         out.status.success() && text(&out.stdout).contains("removed 1 files"),
         "{}",
@@ -233,7 +233,10 @@ fn the_folder_with_engines_is_listed_verified_and_cleared() {
     assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
 
     let file = cache.join("letter.txt");
-    let out = uretinex(&["engines", "list", "--cache", file.to_str().unwrap()], &folder.0);
+    let out = uretinex(
+        &["engines", "list", "--engine-cache", file.to_str().unwrap()],
+        &folder.0,
+    );
     assert_eq!(out.status.code(), Some(1));
     assert!(
         text(&out.stderr).contains("letter.txt cannot be read"),

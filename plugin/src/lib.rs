@@ -5,6 +5,7 @@
 
 use gst::glib;
 
+mod gstcuda;
 mod logging;
 mod uretinexenhance;
 

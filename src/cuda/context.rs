@@ -85,9 +85,10 @@ impl Cuda {
         let device = result::device::get(ordinal as i32).map_err(|e| failed("cuDeviceGet", e))?;
         let context = match shared {
             Some(raw) => raw.0 as sys::CUcontext,
-            // SAFETY: the device is one that the driver gave; released in `drop`.
             None => {
-                unsafe { result::primary_ctx::retain(device) }.map_err(|e| failed("cuDevicePrimaryCtxRetain", e))?
+                // SAFETY: the device is one that the driver gave; released in `drop`.
+                let retained = unsafe { result::primary_ctx::retain(device) };
+                retained.map_err(|e| failed("cuDevicePrimaryCtxRetain", e))?
             }
         };
         // SAFETY: the device is one that the driver gave.

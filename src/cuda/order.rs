@@ -45,7 +45,7 @@ impl Inference for Pretended {
     }
 
     unsafe fn lend(&mut self, address: u64, bytes: usize) -> Result<()> {
-        assert!(address % 256 == 0 && bytes >= self.scratch);
+        assert!(address.is_multiple_of(256) && bytes >= self.scratch);
         self.lent = bytes;
         Ok(())
     }

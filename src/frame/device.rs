@@ -58,7 +58,8 @@ impl DeviceFrame {
         spec.check(planes.iter().map(|p| (usize::MAX, p.stride)))?;
         let word = if spec.format.layout().depth > 8 { 2 } else { 1 };
         for (i, plane) in planes.iter().enumerate() {
-            if plane.address == 0 || plane.address % word != 0 || plane.stride as u64 % word != 0 {
+            let fits = |number: u64| number.is_multiple_of(word);
+            if plane.address == 0 || !fits(plane.address) || !fits(plane.stride as u64) {
                 return Err(Error::new(
                     ErrorKind::InvalidFrame,
                     format!(

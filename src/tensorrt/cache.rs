@@ -311,21 +311,23 @@ impl EngineCache {
         step: &mut dyn FnMut(Step) -> Result<()>,
     ) -> Result<T> {
         step(Step::Loading)?;
+        // What is wanted; or that there is nothing right, and why; or that the GPU has no room for it.
         let mut kept = |cache: &EngineCache| match cache.load(place).map(&mut *read) {
-            Ok(Ok(wanted)) => Ok(wanted),
-            Ok(Err(refusal)) => Err(Some(refusal.to_string())),
-            Err(fault) => Err(fault),
+            Ok(Ok(wanted)) => Ok(Ok(wanted)),
+            Ok(Err(e)) if e.kind() == ErrorKind::OutOfMemory => Err(e),
+            Ok(Err(refusal)) => Ok(Err(Some(refusal.to_string()))),
+            Err(fault) => Ok(Err(fault)),
         };
         let mut _lock = None;
         if let Some(cache) = cache {
-            match kept(cache) {
+            match kept(cache)? {
                 Ok(wanted) => return Ok(wanted),
                 Err(Some(fault)) => log::warn!("{} is made anew: {fault}", cache.folder.join(&place.name).display()),
                 Err(None) => {}
             }
             _lock = Some(cache.lock(lock, &mut || step(Step::Waiting))?);
             // Whoever had the lock before may have built it.
-            if let Ok(wanted) = kept(cache) {
+            if let Ok(wanted) = kept(cache)? {
                 return Ok(wanted);
             }
         }
@@ -399,9 +401,10 @@ mod tests {
             Some(cache),
             place,
             "gpu",
-            &mut |body| match body.starts_with(b"refused") {
-                true => Err(Error::new(ErrorKind::BackendFailed, "TensorRT refuses it")),
-                false => Ok(body),
+            &mut |body| match &body[..] {
+                b"refused" => Err(Error::new(ErrorKind::BackendFailed, "TensorRT refuses it")),
+                b"large" => Err(Error::new(ErrorKind::OutOfMemory, "the GPU has no room")),
+                _ => Ok(body),
             },
             &mut || {
                 builds += 1;
@@ -504,6 +507,16 @@ mod tests {
         let folder = Folder::new();
         let (read, builds, _) = obtain(&folder.cache(), &place("H200"), b"refused");
         assert_eq!((read.unwrap_err().kind(), builds), (ErrorKind::BackendFailed, 1));
+    }
+
+    #[test]
+    fn an_engine_without_room_on_the_gpu_is_not_built_again() {
+        let folder = Folder::new();
+        let (cache, place) = (folder.cache(), place("H200"));
+        cache.store(&place, b"large");
+        let (read, builds, _) = obtain(&cache, &place, b"one");
+        assert_eq!((read.unwrap_err().kind(), builds), (ErrorKind::OutOfMemory, 0));
+        assert_eq!(cache.load(&place).unwrap(), b"large");
     }
 
     #[test]

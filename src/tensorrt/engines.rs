@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
@@ -14,10 +14,8 @@ use super::file::Key;
 use super::library::Library;
 use super::objects::{Engine, Runtime};
 use super::progress::{Observer, Progress, Step};
-use super::version::Version;
-use crate::driver::{Gpu, driver};
+use crate::driver::Gpu;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{MAX_SIDE, MIN_SIDE};
 use crate::pack::{Pack, Precision, Subnetwork};
 
 /// Which engines are wanted, where.
@@ -39,7 +37,6 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Engines {
     engines: [Engine; 4],
     span: Span,
-    tensorrt: Version,
 }
 
 impl Engines {
@@ -52,11 +49,6 @@ impl Engines {
     pub fn span(&self) -> Span {
         self.span
     }
-
-    /// The version of TensorRT that runs them.
-    pub fn tensorrt(&self) -> Version {
-        self.tensorrt
-    }
 }
 
 /// What makes engines in use interchangeable.
@@ -67,7 +59,8 @@ type Shared = (String, Precision, String, Span, usize);
 ///
 /// # Errors
 /// [`ErrorKind::BackendUnavailable`] if driver, TensorRT or its parser are missing, [`ErrorKind::ModelInvalid`] if
-/// TensorRT does not take a file of the pack, [`ErrorKind::BackendFailed`] if a build fails or `observer` gives up.
+/// TensorRT does not take a file of the pack, [`ErrorKind::OutOfMemory`] if the GPU has no room,
+/// [`ErrorKind::BackendFailed`] if a build fails or `observer` gives up.
 pub(crate) fn engines(request: &Request<'_>, observer: &mut Observer<'_>) -> Result<Arc<Engines>> {
     static IN_USE: OnceLock<Mutex<HashMap<Shared, Weak<Engines>>>> = OnceLock::new();
     let table = || {
@@ -90,7 +83,6 @@ pub(crate) fn engines(request: &Request<'_>, observer: &mut Observer<'_>) -> Res
     let made = Arc::new(Engines {
         engines: all(request, library, observer)?,
         span: request.span,
-        tensorrt: library.version(),
     });
     let mut table = table();
     table.retain(|_, weak| weak.strong_count() > 0);
@@ -100,53 +92,6 @@ pub(crate) fn engines(request: &Request<'_>, observer: &mut Observer<'_>) -> Res
     }
     table.insert(key, Arc::downgrade(&made));
     Ok(made)
-}
-
-/// Engines to be built beforehand, as `uretinex engines build` does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineOptions {
-    /// The name of an embedded pack, or a pack's folder.
-    pub model: String,
-    /// The number format of the networks' arithmetic.
-    pub precision: Precision,
-    /// The GPU, counted from 0.
-    pub device_id: u32,
-    /// Width and height of the frames that they are to be fastest at.
-    pub size: (usize, usize),
-    /// The cache's folder; `None` for the usual one, see [`EngineCache::new`].
-    pub cache: Option<PathBuf>,
-}
-
-/// Builds the engines of a model pack and keeps them in the cache, where they are not there yet. Gives the version of
-/// TensorRT that they are for.
-///
-/// # Errors
-/// [`ErrorKind::ModelNotFound`] or [`ErrorKind::ModelInvalid`] for the pack, [`ErrorKind::BackendUnavailable`] if
-/// driver, TensorRT or its parser are missing, [`ErrorKind::InvalidOption`] if there is no such GPU,
-/// [`ErrorKind::Unsupported`] for a size outside the limits, [`ErrorKind::BackendFailed`] if a build fails or
-/// `observer` gives up.
-pub fn build_engines(options: &EngineOptions, observer: &mut Observer<'_>) -> Result<Version> {
-    let (width, height) = options.size;
-    let sides = MIN_SIDE..=MAX_SIDE;
-    if !sides.contains(&width) || !sides.contains(&height) {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("engines for {width}x{height} pixels: frames have {MIN_SIDE} to {MAX_SIDE} pixels on each side"),
-        ));
-    }
-    let pack = Pack::open(&options.model)?;
-    let gpu = driver().gpu(options.device_id)?;
-    driver().on_device(options.device_id, |context| {
-        let request = Request {
-            pack: &pack,
-            precision: options.precision,
-            gpu,
-            span: Span::around(options.size, pack.manifest().multiple),
-            context,
-            cache: options.cache.as_deref(),
-        };
-        Ok(engines(&request, observer)?.tensorrt())
-    })
 }
 
 /// Loads or builds all four.

@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use super::library::{Functions, Library};
 use super::logger::logger;
 use super::objects::{NarrowDims, WideDims};
-use super::tables::Table;
+use super::tables::{Generation, Table};
 use super::version::Version;
 use crate::pack::{Pack, Precision, Subnetwork};
 
@@ -42,7 +42,6 @@ const SLOTS: &[(&str, &str, [i32; 5])] = &[
     ("Context", "setTensorAddress", [32, 32, 24, 24, 23]),
     ("Context", "getTensorShape", [30, 30, 22, 22, 21]),
     ("Context", "enqueueV3", [44, 44, 37, 37, 36]),
-    ("Context", "setOptimizationProfileAsync", [25, 25, 17, 17, 16]),
     ("Context", "allInputDimensionsSpecified", [19, 19, 12, 12, 12]),
     ("Context", "setDeviceMemory", [11, 11, 10, 10, 10]),
     ("Context", "setDeviceMemoryV2", [-1, -1, -1, 49, 48]),
@@ -110,7 +109,10 @@ pub(super) enum Fault {
     RefusesPlan,
     RefusesTimingCache,
     SmallMemory,
+    NoContext,
     OddFormat,
+    /// The shape of an output is not known, or one side of it.
+    NoShape,
 }
 
 /// What the mock's objects know, for one thread.
@@ -317,7 +319,6 @@ fn function(class: &str, method: &str, column: usize) -> *const c_void {
         ("Context", "getTensorShape") if narrow => get_tensor_shape_narrow as *const c_void,
         ("Context", "getTensorShape") => get_tensor_shape_wide as *const c_void,
         ("Context", "enqueueV3") => enqueue as *const c_void,
-        ("Context", "setOptimizationProfileAsync") => set_profile as *const c_void,
         ("Context", "allInputDimensionsSpecified") => yes as *const c_void,
         ("Context", "setDeviceMemory") => set_device_memory as *const c_void,
         ("Context", "setDeviceMemoryV2") => set_device_memory_v2 as *const c_void,
@@ -426,6 +427,21 @@ extern "C" fn get_logger(this: *mut Object) -> *mut c_void {
     }
 }
 
+/// Says something to the logger, as TensorRT does.
+fn complain(message: &CStr) {
+    let generation = Table::of(Version::decode(world(|w| VERSIONS[w.column])))
+        .unwrap()
+        .generation;
+    let (logger, slot) = (logger(generation), if generation == Generation::Eleven { 4 } else { 0 });
+    // SAFETY: the logger's virtual table has log(severity, message) in that slot.
+    unsafe {
+        let table = logger
+            .cast::<*const extern "C" fn(*mut c_void, i32, *const c_char)>()
+            .read();
+        (*table.add(slot))(logger, 1, message.as_ptr());
+    }
+}
+
 /// The low byte alone is defined of what returns a bool.
 const YES: usize = 0xdead_be01;
 const NO: usize = 0xdead_be00;
@@ -515,7 +531,11 @@ extern "C" fn engine_tensor_format(_this: *mut Object, _name: *const c_char) -> 
 fn make_context(this: *mut Object, call: &str) -> *mut c_void {
     note(this, call);
     match world(|w| w.fault) {
-        Fault::SmallMemory => std::ptr::null_mut(),
+        Fault::SmallMemory => {
+            complain(c"[defaultAllocator.cpp::allocate::20] Error Code 1: Cuda Runtime (out of memory)");
+            std::ptr::null_mut()
+        }
+        Fault::NoContext => std::ptr::null_mut(),
         _ => public("Context"),
     }
 }
@@ -559,17 +579,19 @@ extern "C" fn set_input_shape_wide(this: *mut Object, name: *const c_char, dims:
 
 extern "C" fn get_tensor_shape_narrow(this: *mut Object, name: *const c_char) -> NarrowDims {
     note(this, format!("getTensorShape({})", text(name)));
+    let unknown = text(name) == "absent" || world(|w| w.fault) == Fault::NoShape;
     NarrowDims {
-        count: if text(name) == "absent" { -1 } else { 4 },
+        count: if unknown { -1 } else { 4 },
         d: [1, 3, 48, 64, 9, 9, 9, 9],
     }
 }
 
 extern "C" fn get_tensor_shape_wide(this: *mut Object, name: *const c_char) -> WideDims {
     note(this, format!("getTensorShape({})", text(name)));
+    let odd = world(|w| w.fault) == Fault::NoShape;
     WideDims {
         count: if text(name) == "absent" { -1 } else { 4 },
-        d: [1, 3, 48, 64, 9, 9, 9, 9],
+        d: [1, 3, if odd { -1 } else { 48 }, 64, 9, 9, 9, 9],
     }
 }
 
@@ -581,11 +603,6 @@ extern "C" fn set_tensor_address(this: *mut Object, name: *const c_char, address
 extern "C" fn enqueue(this: *mut Object, stream: usize) -> usize {
     note(this, format!("enqueueV3({stream:#x})"));
     if stream == 0 { NO } else { YES }
-}
-
-extern "C" fn set_profile(this: *mut Object, index: i32, stream: usize) -> usize {
-    note(this, format!("setOptimizationProfileAsync({index}, {stream:#x})"));
-    YES
 }
 
 extern "C" fn set_device_memory(this: *mut Object, address: usize) {

@@ -25,11 +25,10 @@ mod version;
 
 pub(crate) use build::Span;
 pub use cache::{CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache};
-pub use engines::{EngineOptions, build_engines};
 pub(crate) use engines::{Engines, Request, engines};
 pub(crate) use library::tensorrt;
 pub use library::{FOLDER_VARIABLE, TensorRt};
 pub use objects::ParseError;
-pub(crate) use objects::{Context, Element, Engine, Memory, Tensor};
+pub(crate) use objects::{Context, Element, Memory};
 pub use progress::{Observer, Progress, Step};
 pub use version::Version;

@@ -46,7 +46,6 @@ pub(super) struct ContextSlots {
     pub set_tensor_address: usize,
     pub get_tensor_shape: usize,
     pub enqueue_v3: usize,
-    pub set_optimization_profile_async: usize,
     pub all_input_dimensions_specified: usize,
     pub set_device_memory: usize,
     pub set_device_memory_v2: Option<usize>,
@@ -88,7 +87,6 @@ pub(super) struct NetworkSlots {
 pub(super) struct TensorSlots {
     pub get_name: usize,
     pub get_dimensions: usize,
-    pub get_type: usize,
     pub set_allowed_formats: usize,
 }
 
@@ -112,6 +110,7 @@ pub(super) struct CacheSlots {
 #[derive(Debug)]
 pub(super) struct ParserSlots {
     pub parse: usize,
+    #[cfg(test)]
     pub supports_operator: usize,
     pub get_nb_errors: usize,
     pub get_error: usize,
@@ -226,7 +225,6 @@ const EIGHT: Table = Table {
         set_tensor_address: 32,
         get_tensor_shape: 30,
         enqueue_v3: 44,
-        set_optimization_profile_async: 25,
         all_input_dimensions_specified: 19,
         set_device_memory: 11,
         set_device_memory_v2: None,
@@ -260,7 +258,6 @@ const EIGHT: Table = Table {
     tensor: TensorSlots {
         get_name: 3,
         get_dimensions: 5,
-        get_type: 7,
         set_allowed_formats: 19,
     },
     profile: ProfileSlots {
@@ -271,6 +268,7 @@ const EIGHT: Table = Table {
     cache: CacheSlots { serialize: 2 },
     parser: ParserSlots {
         parse: 0,
+        #[cfg(test)]
         supports_operator: 4,
         get_nb_errors: 6,
         get_error: 7,
@@ -324,7 +322,6 @@ const TEN: Table = Table {
         set_tensor_address: 24,
         get_tensor_shape: 22,
         enqueue_v3: 37,
-        set_optimization_profile_async: 17,
         all_input_dimensions_specified: 12,
         set_device_memory: 10,
         set_device_memory_v2: Some(49),
@@ -358,7 +355,6 @@ const TEN: Table = Table {
     tensor: TensorSlots {
         get_name: 3,
         get_dimensions: 5,
-        get_type: 7,
         set_allowed_formats: 19,
     },
     profile: ProfileSlots {
@@ -369,6 +365,7 @@ const TEN: Table = Table {
     cache: CacheSlots { serialize: 2 },
     parser: ParserSlots {
         parse: 0,
+        #[cfg(test)]
         supports_operator: 4,
         get_nb_errors: 5,
         get_error: 6,
@@ -411,7 +408,6 @@ static V11: Table = Table {
         set_tensor_address: 23,
         get_tensor_shape: 21,
         enqueue_v3: 36,
-        set_optimization_profile_async: 16,
         all_input_dimensions_specified: 12,
         set_device_memory: 10,
         set_device_memory_v2: Some(48),
@@ -445,7 +441,6 @@ static V11: Table = Table {
     tensor: TensorSlots {
         get_name: 3,
         get_dimensions: 5,
-        get_type: 6,
         set_allowed_formats: 13,
     },
     profile: ProfileSlots {
@@ -456,6 +451,7 @@ static V11: Table = Table {
     cache: CacheSlots { serialize: 2 },
     parser: ParserSlots {
         parse: 0,
+        #[cfg(test)]
         supports_operator: 2,
         get_nb_errors: 3,
         get_error: 4,

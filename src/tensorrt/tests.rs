@@ -8,7 +8,7 @@ use super::build::{Span, build};
 use super::cache::EngineCache;
 use super::engines::{Request, all};
 use super::library::Library;
-use super::mock::{self, Fault, VERSIONS, break_with, calls, library, live};
+use super::mock::{Fault, VERSIONS, break_with, calls, library, live};
 use super::objects::{Element, Memory, NarrowDims, ParseError, Runtime, Tensor, WideDims};
 use super::progress::Step;
 use super::tables::Table;
@@ -212,11 +212,10 @@ fn memory_can_be_lent() {
         let mut context = engine.context(Memory::Lent).unwrap();
         let bytes = context.memory_needed().unwrap();
         assert_eq!(bytes, 5 << 30, "{told}");
-        // SAFETY: the mock's context uses neither stream nor addresses.
+        // SAFETY: the mock's context uses no memory.
         unsafe {
             assert!(context.lend_memory(0x1_0040, bytes).is_err(), "{told}");
             context.lend_memory(0x1_0100, bytes).unwrap();
-            context.select_profile(0, 0x20 as *mut _).unwrap();
         }
         let (made, size, lent) = match column {
             0 | 1 => (
@@ -235,9 +234,9 @@ fn memory_can_be_lent() {
             calls()[1..],
             [
                 format!("Engine.{made}"),
+                "Context.getTensorShape(l)".into(),
                 size.into(),
                 format!("Context.setDeviceMemory{lent}"),
-                "Context.setOptimizationProfileAsync(0, 0x20)".into()
             ],
             "{told}"
         );
@@ -320,6 +319,10 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
         let engine = l.runtime().and_then(|r| r.engine(plan(Subnetwork::Adjustment)))?;
         engine.context(Memory::Own).map(drop)
     };
+    let memory = |l: &'static Library| {
+        let engine = l.runtime().and_then(|r| r.engine(plan(Subnetwork::Adjustment)))?;
+        engine.context(Memory::Lent)?.memory_needed().map(drop)
+    };
     type Use<'a> = &'a dyn Fn(&'static Library) -> Result<()>;
     for (fault, work, part) in [
         (Fault::NearNull, &make_runtime as Use<'_>, "no runtime (0x228)"),
@@ -336,7 +339,10 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
         (Fault::RefusesPlan, &load, "no engine from its file"),
         (Fault::ManyTensors, &load, "1025 tensors"),
         (Fault::OddFormat, &load, "not linear"),
-        (Fault::SmallMemory, &context, "GPU memory"),
+        (Fault::SmallMemory, &context, "GPU memory is short"),
+        (Fault::SmallMemory, &context, "Cuda Runtime (out of memory)"),
+        (Fault::NoContext, &context, "no execution context"),
+        (Fault::NoShape, &memory, "shape"),
     ] {
         for (column, told) in VERSIONS.into_iter().enumerate() {
             if fault == Fault::OtherPublic && column == 0 {
@@ -345,7 +351,11 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
             let library = library(column);
             break_with(fault);
             let e = work(library).unwrap_err();
-            assert_eq!(e.kind(), ErrorKind::BackendFailed, "{told} {fault:?}");
+            let kind = match fault {
+                Fault::SmallMemory => ErrorKind::OutOfMemory,
+                _ => ErrorKind::BackendFailed,
+            };
+            assert_eq!(e.kind(), kind, "{told} {fault:?}");
             assert!(e.to_string().contains(part), "{told} {fault:?}: {e}");
             assert!(live().is_empty(), "{told} {fault:?}: {:?}", live());
             let calls = calls();

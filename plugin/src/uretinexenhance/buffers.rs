@@ -17,8 +17,16 @@ impl Layout {
     /// # Errors
     /// [`ErrorKind::InvalidFrame`] if the meta does not describe a frame of the caps.
     pub fn of(buffer: &gst::BufferRef, info: &VideoInfo) -> Result<Self> {
+        Self::of_meta(buffer, info)?.map_or_else(|| Self::new(info.offset(), info.stride()), Ok)
+    }
+
+    /// The layout that the buffer's video meta gives, if it has one.
+    ///
+    /// # Errors
+    /// As [`Layout::of`].
+    pub fn of_meta(buffer: &gst::BufferRef, info: &VideoInfo) -> Result<Option<Self>> {
         match buffer.meta::<VideoMeta>() {
-            None => Self::new(info.offset(), info.stride()),
+            None => Ok(None),
             Some(meta) => {
                 if meta.format() != info.format() || meta.width() < info.width() || meta.height() < info.height() {
                     return Err(Error::new(
@@ -34,12 +42,16 @@ impl Layout {
                         ),
                     ));
                 }
-                Self::new(meta.offset(), meta.stride())
+                Self::new(meta.offset(), meta.stride()).map(Some)
             }
         }
     }
 
-    fn new(offsets: &[usize], strides: &[i32]) -> Result<Self> {
+    /// The layout of planes that begin at `offsets`, with these strides.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidFrame`] for a negative stride.
+    pub fn new(offsets: &[usize], strides: &[i32]) -> Result<Self> {
         let mut planes = [(0, 0); MAX_PLANES];
         let count = strides.len().min(MAX_PLANES);
         for (plane, (&offset, &stride)) in planes.iter_mut().zip(offsets.iter().zip(strides)) {
@@ -52,6 +64,11 @@ impl Layout {
             *plane = (offset, stride);
         }
         Ok(Self { planes, count })
+    }
+
+    /// Offset and stride of each plane.
+    pub fn planes(&self) -> &[(usize, usize)] {
+        &self.planes[..self.count]
     }
 
     /// The frame in `map`.

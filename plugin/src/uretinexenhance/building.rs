@@ -11,6 +11,7 @@ use uretinex::{EngineJob, Error, ErrorKind, Result};
 
 use super::URetinexEnhance;
 use super::imp::without_panic;
+use crate::gstcuda::CudaContext;
 
 /// The code of the messages.
 const CODE: &str = "engines";
@@ -50,15 +51,20 @@ pub(super) struct Building {
 }
 
 impl Building {
+    /// `context` is the CUDA context that the job works in, if it is a shared one: the job may outlive the element.
+    ///
     /// # Errors
     /// [`ErrorKind::BackendFailed`] if the system gives no thread.
-    pub fn start(job: EngineJob, element: &URetinexEnhance) -> Result<Self> {
+    pub fn start(job: EngineJob, context: Option<CudaContext>, element: &URetinexEnhance) -> Result<Self> {
         let (sender, outcome) = mpsc::channel();
         let given_up = Arc::new(AtomicBool::new(false));
         let (weak, flag) = (element.downgrade(), given_up.clone());
         thread::Builder::new()
             .name("uretinex-engines".into())
             .spawn(move || {
+                // Dropped after the job, whichever way it goes.
+                let _context = context;
+                let job = job;
                 if let Some(element) = weak.upgrade() {
                     // Nobody listens any more if the element has been stopped.
                     let _ = sender.send(run(job, &element, &flag));

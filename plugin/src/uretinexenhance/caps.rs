@@ -6,17 +6,39 @@ use gst_video::{VideoCapsBuilder, VideoChromaSite, VideoColorMatrix, VideoColorR
 use gst_video::{VideoInterlaceMode, VideoTransferFunction};
 use uretinex::{ChromaSite, Colorimetry, Error, ErrorKind, FrameSpec, Matrix, PixelFormat, Range};
 
-use super::CAT;
+use super::{CAT, device};
+use crate::gstcuda;
 
-/// What both pads offer: every format of the core, in system memory.
+/// The formats of frames in CUDA memory: those that GStreamer's CUDA elements have and the kernels read and write.
+const ON_GPU: [PixelFormat; 7] = [
+    PixelFormat::Nv12,
+    PixelFormat::P010_10le,
+    PixelFormat::Rgba,
+    PixelFormat::Bgra,
+    PixelFormat::Rgb,
+    PixelFormat::Rgbx,
+    PixelFormat::Bgrx,
+];
+
+/// What both pads can do on a machine that has all: seven formats in CUDA memory, every format of the core in system
+/// memory.
+///
+/// The template is the class's, and GStreamer keeps it in its registry, so it says the same on every machine. What an
+/// element offers is in the answers to caps queries: CUDA memory only where it would take it.
 ///
 /// Sizes and interlacing are left open: no upstream element can change them by itself, so frames that are too small
 /// or interlaced are refused when they arrive, with a message that says what to put before the element.
 pub(super) fn template() -> gst::Caps {
-    let formats = PixelFormat::ALL
-        .iter()
-        .filter_map(|f| VideoFormat::from_str(f.name()).ok());
-    VideoCapsBuilder::new().format_list(formats).build()
+    let named = |formats: &[PixelFormat]| {
+        let names = formats.iter().map(|f| VideoFormat::from_str(f.name()));
+        names.filter_map(Result::ok).collect::<Vec<_>>()
+    };
+    let mut caps = VideoCapsBuilder::new()
+        .features([gstcuda::FEATURE])
+        .format_list(named(&ON_GPU))
+        .build();
+    caps.merge(VideoCapsBuilder::new().format_list(named(&PixelFormat::ALL)).build());
+    caps
 }
 
 /// A negotiated stream: what GStreamer and what the core call its frames.
@@ -24,17 +46,28 @@ pub(super) fn template() -> gst::Caps {
 pub(super) struct Stream {
     pub info: VideoInfo,
     pub spec: FrameSpec,
+    /// Whether its frames are in CUDA memory.
+    pub on_gpu: bool,
 }
 
 impl Stream {
-    /// Reads fixed caps.
+    /// Reads fixed caps. `lacks` says why frames in CUDA memory are not taken, if they are not.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for anything that the element does not take; the message names the remedy.
-    pub fn new(caps: &gst::CapsRef) -> Result<Self, Error> {
+    pub fn new(caps: &gst::CapsRef, lacks: impl FnOnce() -> Option<String>) -> Result<Self, Error> {
         let unsupported = |message: String| Error::new(ErrorKind::Unsupported, message);
         let structure = caps.structure(0).map(|s| s.to_string()).unwrap_or_default();
-        if caps
+        let on_gpu = device::holds(caps);
+        if on_gpu {
+            if let Some(lacks) = lacks() {
+                return Err(unsupported(format!(
+                    "frames in {} cannot be read: {lacks}; bring them to system memory first, for example with \
+                     cudadownload",
+                    gstcuda::FEATURE
+                )));
+            }
+        } else if caps
             .features(0)
             .is_some_and(|f| !f.contains("memory:SystemMemory") && !f.is_any() && f.size() > 0)
         {
@@ -60,6 +93,14 @@ impl Stream {
                 known.join(", ")
             ))
         })?;
+        if on_gpu && !ON_GPU.contains(&format) {
+            return Err(unsupported(format!(
+                "format {} is not taken in {}, only {}: put cudaconvert before uretinexenhance",
+                format.name(),
+                gstcuda::FEATURE,
+                ON_GPU.map(|f| f.name()).join(", ")
+            )));
+        }
         if info.interlace_mode() != VideoInterlaceMode::Progressive {
             return Err(interlaced(info.interlace_mode().to_str().as_str()));
         }
@@ -70,7 +111,7 @@ impl Stream {
             colorimetry: colorimetry(&info),
         };
         spec.validate()?;
-        Ok(Self { info, spec })
+        Ok(Self { info, spec, on_gpu })
     }
 
     /// The name of a transfer function that the networks were not trained on.

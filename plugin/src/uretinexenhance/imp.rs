@@ -16,19 +16,21 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{GenerateOutputSuccess, InputBuffer, PrepareOutputBufferSuccess};
 use gst_base::subclass::prelude::*;
 use gst_video::{VideoBufferPool, VideoInfo, VideoMeta};
-use uretinex::{BackendChoice, Enhancer, Error, ErrorKind, FrameSpec, Options, Parameters, RATIO_RANGE, Report};
+use uretinex::{BackendChoice, Enhancer, Error, ErrorKind, Options, Parameters, RATIO_RANGE, Report};
 
 use super::buffers::Layout;
 use super::building::{self, Building};
 use super::caps::{self, Stream};
 use super::counters::{Counters, InUse};
+use super::device::{self, Device};
 use super::latency::{self, Latency};
 use super::settings::{self, Live, Settings};
 use super::{CAT, OnEngineBuild, errors, qos};
+use crate::gstcuda::{CudaContext, Tenant};
 
 /// What works on frames.
 struct Worker {
-    enhancer: Enhancer,
+    tenant: Tenant,
     stream: Option<Stream>,
     /// Engines on their way, and who works meanwhile; frames go through untouched if nobody does.
     building: Option<Building>,
@@ -42,8 +44,9 @@ struct Worker {
 #[derive(Default)]
 pub struct URetinexEnhance {
     settings: Mutex<Settings>,
-    counters: Mutex<Counters>,
+    pub(super) counters: Mutex<Counters>,
     worker: Mutex<Option<Worker>>,
+    pub(super) device: Device,
     latency: Latency,
     /// Whether what is downstream reads strides from video metas.
     strides_downstream: AtomicBool,
@@ -88,6 +91,20 @@ pub(super) fn without_panic<T>(f: impl FnOnce() -> uretinex::Result<T>) -> ureti
 }
 
 impl URetinexEnhance {
+    /// Why frames in CUDA memory are not taken, if they are not.
+    fn lacks_cuda(&self) -> Option<String> {
+        let (backend, _) = lock(&self.settings).device();
+        let in_use = lock(&self.counters).in_use.as_ref().map(|u| u.backend);
+        self.device.lacks(backend, in_use)
+    }
+
+    /// What `caps` leaves where CUDA memory is not taken; none if that is all of it.
+    fn without_cuda(&self, caps: &gst::Caps) -> Option<gst::Caps> {
+        let lacks = device::mentioned(caps).then(|| self.lacks_cuda()).flatten()?;
+        gst::debug!(CAT, imp = self, "CUDA memory is not offered: {lacks}");
+        Some(device::without(caps))
+    }
+
     /// Sets controlled properties to their values at the buffer's time.
     fn follow_controller(&self, buffer: &gst::BufferRef) {
         let element = self.obj();
@@ -141,30 +158,23 @@ impl URetinexEnhance {
         let Some(worker_in_use) = worker.as_mut() else {
             return Err(Failure::Flow(gst::FlowError::NotNegotiated));
         };
+        let context = worker_in_use.tenant.context.clone();
         let at_work = self.at_work(worker_in_use)?;
         let Some((enhancer, stream)) = at_work else {
             return Err(Failure::Building);
         };
-        let backend = enhancer.backend_name();
-        let unreadable =
-            |e: glib::BoolError| Error::new(ErrorKind::InvalidFrame, format!("no access to the buffer: {e}"));
-        let map = input.map_readable().map_err(unreadable)?;
-        let frame = Layout::of(input, &stream.info)?.frame(&map, stream.spec)?;
-
-        let prepared = self
-            .parent_prepare_output_buffer(InputBuffer::Readable(input))
-            .map_err(Failure::Flow)?;
-        let PrepareOutputBufferSuccess::Buffer(mut output) = prepared else {
-            return Err(Failure::Flow(gst::FlowError::Error));
+        let (backend, on_gpu) = (enhancer.backend_name(), stream.on_gpu);
+        let done = if on_gpu {
+            self.on_gpu(enhancer, context, stream, input, parameters)
+        } else {
+            self.on_host(enhancer, stream, input, parameters)
         };
-        let buffer = output.make_mut();
-        let layout = Layout::of(buffer, &stream.info)?;
-        let mut map_out = buffer.map_writable().map_err(unreadable)?;
-        let mut frame_out = layout.frame_mut(&mut map_out, stream.spec)?;
-        let report = without_panic(|| enhancer.process(&frame, &mut frame_out, parameters))?;
-        drop(map_out);
         drop(worker);
-        self.note_backend(backend);
+        if self.note_backend(backend) && on_gpu {
+            // Memory of another kind may be taken from here on.
+            self.obj().reconfigure_sink();
+        }
+        let (output, report) = done?;
         self.account(
             Report {
                 total: started.elapsed(),
@@ -173,6 +183,55 @@ impl URetinexEnhance {
             parameters.ratio,
         );
         Ok(output)
+    }
+
+    /// An empty buffer of the pool with the metadata of `input`.
+    fn output(&self, input: &gst::Buffer) -> Result<gst::Buffer, Failure> {
+        match self.parent_prepare_output_buffer(InputBuffer::Readable(input)) {
+            Ok(PrepareOutputBufferSuccess::Buffer(output)) => Ok(output),
+            Ok(_) => Err(Failure::Flow(gst::FlowError::Error)),
+            Err(error) => Err(Failure::Flow(error)),
+        }
+    }
+
+    /// Enhances a frame in system memory.
+    fn on_host(
+        &self,
+        enhancer: &mut Enhancer,
+        stream: &Stream,
+        input: &gst::Buffer,
+        parameters: Parameters,
+    ) -> Result<(gst::Buffer, Report), Failure> {
+        let unreadable =
+            |e: glib::BoolError| Error::new(ErrorKind::InvalidFrame, format!("no access to the buffer: {e}"));
+        let map = input.map_readable().map_err(unreadable)?;
+        let frame = Layout::of(input, &stream.info)?.frame(&map, stream.spec)?;
+
+        let mut output = self.output(input)?;
+        let buffer = output.make_mut();
+        let layout = Layout::of(buffer, &stream.info)?;
+        let mut map_out = buffer.map_writable().map_err(unreadable)?;
+        let mut frame_out = layout.frame_mut(&mut map_out, stream.spec)?;
+        let report = without_panic(|| enhancer.process(&frame, &mut frame_out, parameters))?;
+        drop(map_out);
+        Ok((output, report))
+    }
+
+    /// Enhances a frame in CUDA memory.
+    fn on_gpu(
+        &self,
+        enhancer: &mut Enhancer,
+        context: Option<CudaContext>,
+        stream: &Stream,
+        input: &gst::Buffer,
+        parameters: Parameters,
+    ) -> Result<(gst::Buffer, Report), Failure> {
+        let context = context.ok_or_else(device::no_context)?;
+        let mut output = self.output(input)?;
+        let report = device::between(&context, (input, output.make_mut()), stream, |from, to, after| {
+            without_panic(|| enhancer.process_device(from, to, after, parameters))
+        })?;
+        Ok((output, report))
     }
 
     /// Who works on the next frame; nobody while engines are built and frames go through untouched.
@@ -186,7 +245,7 @@ impl URetinexEnhance {
             Some(Some(outcome)) => {
                 worker.building = None;
                 worker.stand_in = None;
-                let enhancer = &mut worker.enhancer;
+                let enhancer = &mut worker.tenant.enhancer;
                 let ready = without_panic(|| {
                     outcome.or_else(|e| enhancer.fall_back(e))?;
                     enhancer.prepare(&stream.spec)
@@ -198,14 +257,15 @@ impl URetinexEnhance {
                 }
             }
         }
-        Ok(Some((&mut worker.enhancer, stream)))
+        Ok(Some((&mut worker.tenant.enhancer, stream)))
     }
 
-    /// Prepares for frames of `spec`. Engines that are not there yet are waited for, or built beside the stream.
-    fn make_ready(&self, worker: &mut Worker, spec: &FrameSpec) -> uretinex::Result<()> {
+    /// Prepares for frames of `stream`. Engines that are not there yet are waited for, or built beside the stream.
+    fn make_ready(&self, worker: &mut Worker, stream: &Stream) -> uretinex::Result<()> {
+        let spec = &stream.spec;
         worker.building = None;
         worker.stand_in = None;
-        let enhancer = &mut worker.enhancer;
+        let enhancer = &mut worker.tenant.enhancer;
         let Some(job) = without_panic(|| enhancer.engine_job(spec))? else {
             return without_panic(|| enhancer.prepare(spec));
         };
@@ -219,6 +279,8 @@ impl URetinexEnhance {
                 return without_panic(|| enhancer.prepare(spec));
             }
             OnEngineBuild::Passthrough => {}
+            // The processor does not reach frames in CUDA memory: they go through untouched.
+            OnEngineBuild::Cpu if stream.on_gpu => {}
             OnEngineBuild::Cpu => {
                 let options = Options {
                     backend: BackendChoice::Cpu,
@@ -232,20 +294,21 @@ impl URetinexEnhance {
                 })?);
             }
         }
-        worker.building = Some(Building::start(job, &self.obj())?);
+        worker.building = Some(Building::start(job, worker.tenant.context.clone(), &self.obj())?);
         Ok(())
     }
 
-    /// Shows who does the work, where that has changed.
-    fn note_backend(&self, backend: &'static str) {
+    /// Shows who does the work, where that has changed; true if it has.
+    fn note_backend(&self, backend: &'static str) -> bool {
         let mut counters = lock(&self.counters);
         let Some(in_use) = counters.in_use.as_mut().filter(|u| u.backend != backend) else {
-            return;
+            return false;
         };
         in_use.backend = backend;
         drop(counters);
         gst::info!(CAT, imp = self, "frames are worked on by {backend}");
         self.obj().notify("backend-in-use");
+        true
     }
 
     /// Adds an enhanced frame to the statistics, and to the latency.
@@ -345,6 +408,13 @@ impl ObjectImpl for URetinexEnhance {
 impl GstObjectImpl for URetinexEnhance {}
 
 impl ElementImpl for URetinexEnhance {
+    fn set_context(&self, context: &gst::Context) {
+        let (backend, device) = lock(&self.settings).device();
+        self.device
+            .set_context(self.obj().upcast_ref(), context, backend, device);
+        self.parent_set_context(context);
+    }
+
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
         static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
             gst::subclass::ElementMetadata::new(
@@ -377,15 +447,20 @@ impl BaseTransformImpl for URetinexEnhance {
 
     /// READY to PAUSED: loads the pack, so that whatever is wrong with it fails the state change.
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let options = lock(&self.settings).options();
+        let settings = lock(&self.settings).clone();
+        let (options, (backend, device)) = (settings.options(), settings.device());
         gst::debug!(CAT, imp = self, "{options:?}");
-        let enhancer = without_panic(|| Enhancer::new(&options)).map_err(|e| errors::message(&e))?;
+        let context = self.device.start(self.obj().upcast_ref(), backend, device);
+        let tenant = without_panic(|| Tenant::new(&options, context)).map_err(|e| {
+            self.device.stop();
+            errors::message(&e)
+        })?;
         *lock(&self.counters) = Counters::of(InUse {
-            backend: enhancer.backend_name(),
-            model: enhancer.model().name.clone(),
+            backend: tenant.enhancer.backend_name(),
+            model: tenant.enhancer.model().name.clone(),
         });
         *lock(&self.worker) = Some(Worker {
-            enhancer,
+            tenant,
             stream: None,
             building: None,
             stand_in: None,
@@ -402,6 +477,7 @@ impl BaseTransformImpl for URetinexEnhance {
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.worker) = None;
         lock(&self.counters).in_use = None;
+        self.device.stop();
         Ok(())
     }
 
@@ -415,7 +491,7 @@ impl BaseTransformImpl for URetinexEnhance {
 
     fn sink_event(&self, event: gst::Event) -> bool {
         if let gst::EventView::Caps(e) = event.view()
-            && let Err(error) = Stream::new(e.caps())
+            && let Err(error) = Stream::new(e.caps(), || self.lacks_cuda())
         {
             self.refuse(&e.caps_owned(), &error);
             return false;
@@ -424,10 +500,10 @@ impl BaseTransformImpl for URetinexEnhance {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let prepared = Stream::new(incaps).and_then(|stream| {
+        let prepared = Stream::new(incaps, || self.lacks_cuda()).and_then(|stream| {
             let mut worker = lock(&self.worker);
             if let Some(worker) = worker.as_mut() {
-                self.make_ready(worker, &stream.spec)?;
+                self.make_ready(worker, &stream)?;
                 worker.stream = Some(stream.clone());
             }
             Ok(stream)
@@ -460,16 +536,25 @@ impl BaseTransformImpl for URetinexEnhance {
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if query.type_() == gst::QueryType::Context && self.device.answer(self.obj().upcast_ref(), query) {
+            return true;
+        }
         if !BaseTransformImplExt::parent_query(self, direction, query) {
             return false;
         }
-        if let gst::QueryViewMut::Latency(q) = query.view_mut()
-            && direction == gst::PadDirection::Src
-        {
-            let (live, min, max) = q.result();
-            let own = self.latency.reported();
-            self.latency.set_live(live);
-            q.set(live, min + own, max.map(|max| max + own));
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(q) if direction == gst::PadDirection::Src => {
+                let (live, min, max) = q.result();
+                let own = self.latency.reported();
+                self.latency.set_live(live);
+                q.set(live, min + own, max.map(|max| max + own));
+            }
+            gst::QueryViewMut::Caps(q) => {
+                if let Some(rest) = q.result_owned().and_then(|caps| self.without_cuda(&caps)) {
+                    q.set_result(&rest);
+                }
+            }
+            _ => {}
         }
         true
     }
@@ -477,7 +562,12 @@ impl BaseTransformImpl for URetinexEnhance {
     fn decide_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
         let strides = query.find_allocation_meta::<VideoMeta>().is_some();
         self.strides_downstream.store(strides, Ordering::Relaxed);
-        if query.allocation_pools().next().is_none()
+        let on_gpu = query.get_owned().0.filter(|caps| device::holds(caps));
+        if let Some(caps) = on_gpu {
+            self.device
+                .decide(query, &caps)
+                .map_err(|e| gst::loggable_error!(CAT, "{e}"))?;
+        } else if query.allocation_pools().next().is_none()
             && let (Some(caps), _) = query.get_owned()
         {
             let size = self.unit_size(&caps).unwrap_or(0) as u32;
@@ -496,6 +586,12 @@ impl BaseTransformImpl for URetinexEnhance {
         query: &mut gst::query::Allocation,
     ) -> Result<(), gst::LoggableError> {
         self.parent_propose_allocation(decide_query, query)?;
+        if let (Some(caps), need_pool) = query.get_owned()
+            && device::holds(&caps)
+        {
+            let proposed = self.device.propose(query, &caps, need_pool);
+            return proposed.map_err(|e| gst::loggable_error!(CAT, "{e}"));
+        }
         // Buffers may go downstream as they came: their strides have to be welcome there.
         if self.strides_downstream.load(Ordering::Relaxed) && query.find_allocation_meta::<VideoMeta>().is_none() {
             query.add_allocation_meta::<VideoMeta>(None);

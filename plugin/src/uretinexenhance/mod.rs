@@ -4,6 +4,7 @@ mod buffers;
 mod building;
 mod caps;
 mod counters;
+mod device;
 mod errors;
 mod imp;
 mod latency;

@@ -76,6 +76,11 @@ impl Settings {
         }
     }
 
+    /// The backend asked for, and the GPU.
+    pub fn device(&self) -> (Backend, u32) {
+        (self.backend, self.device_id)
+    }
+
     /// Takes a property's new value; false if the value is not a number.
     pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         match name {

@@ -1,0 +1,228 @@
+#!/bin/bash
+# The GPU path on a machine with an NVIDIA GPU: whether it is right, what happens when something is wrong, how fast it is.
+#
+#   tests/gpu/run.sh [--release DIR] [--tensorrt DIR] [--models "lite full"] [--sizes "1280x720 …"] [--frames N]
+#
+# Needs the release binaries (uretinex and, for the element, libgsturetinex.so), an NVIDIA driver, and a folder with
+# TensorRT's libraries unless the system has them. Nothing is installed and nothing is left behind. Where Python has
+# PyTorch it is measured in the same run; where compute-sanitizer is, kernels are checked with it; where GStreamer is,
+# the element runs too. Exit status 1 if a check failed.
+#
+# BACKEND=cpu runs the same script without a GPU, to test the script.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+release=$repository/target/release tensorrt= models="lite full" sizes="1280x720 1920x1080 3840x2160" frames=1000
+while [ $# -gt 0 ]; do
+    case $1 in
+        --release) release=$2 ;;
+        --tensorrt) tensorrt=$2 ;;
+        --models) models=$2 ;;
+        --sizes) sizes=$2 ;;
+        --frames) frames=$2 ;;
+        *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    esac
+    shift 2 || exit 2
+done
+backend=${BACKEND:-tensorrt}
+uretinex=$release/uretinex
+[ -x "$uretinex" ] || { echo "no $uretinex: run make build, or give --release DIR" >&2; exit 2; }
+if [ -n "$tensorrt" ]; then
+    [ -d "$tensorrt" ] || { echo "no folder $tensorrt" >&2; exit 2; }
+    export URETINEX_TENSORRT=$tensorrt LD_LIBRARY_PATH=$tensorrt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+fi
+scratch=$(mktemp -d) || exit 2
+trap 'rm -rf "$scratch"' EXIT
+export URETINEX_ENGINE_CACHE=$scratch/engines XDG_CACHE_HOME=$scratch/cache
+failures=0
+
+title() { printf '\n== %s\n' "$*"; }
+passed() { printf 'ok      %s\n' "$*"; }
+skipped() { printf 'skipped %s\n' "$*"; }
+failed() { printf 'FAILED  %s\n' "$*"; failures=$((failures + 1)); }
+# succeeds WHAT COMMAND...: the command ends well.
+succeeds() {
+    local what=$1
+    shift
+    if "$@" >"$scratch/out" 2>&1; then passed "$what"; else failed "$what"; tail -5 "$scratch/out"; fi
+}
+# refused WHAT TEXT COMMAND...: the command fails without a crash, and says TEXT.
+refused() {
+    local what=$1 text=$2 status
+    shift 2
+    "$@" >"$scratch/out" 2>&1
+    status=$?
+    if [ $status -eq 1 ] && grep -q -- "$text" "$scratch/out" && ! grep -q panicked "$scratch/out"; then
+        passed "$what: $(grep -m1 -- "$text" "$scratch/out" | cut -c1-150)"
+    else
+        failed "$what: exit status $status"
+        tail -5 "$scratch/out"
+    fi
+}
+# field NAME: a number or a text of the JSON object in $scratch/json.
+field() { grep -o "\"$1\":[^,}]*" "$scratch/json" | head -1 | cut -d: -f2- | tr -d '"'; }
+bench() { "$uretinex" bench --backend "$backend" "$@"; }
+
+title "Machine"
+date -u '+%Y-%m-%d %H:%M UTC'
+uname -srm
+command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+"$uretinex" doctor || failures=$((failures + 1))
+
+for model in $models; do
+    title "Engines of $model, built from nothing"
+    if [ "$backend" = tensorrt ]; then
+        for precision in fp32 fp16; do
+            SECONDS=0
+            succeeds "$model $precision for 1920x1080" \
+                "$uretinex" engines build --model "$model" --precision $precision --size 1920x1080
+            echo "        $SECONDS s"
+        done
+        succeeds "whole" "$uretinex" engines verify
+    else
+        skipped "$backend has none"
+    fi
+    title "$model against the processor, and what may go wrong"
+    "$uretinex" selftest --backend "$backend" --model "$model" --frames "$frames" || failures=$((failures + 1))
+done
+
+title "Processes and libraries"
+if [ "$backend" = tensorrt ]; then
+    cache=$scratch/two
+    build() { "$uretinex" engines build --model lite --precision fp16 --size 640x360 --cache "$cache"; }
+    build >"$scratch/one" 2>&1 &
+    first=$!
+    build >"$scratch/other" 2>&1
+    second=$?
+    wait $first && [ $second -eq 0 ] && passed "two processes build at once" || failed "two processes build at once"
+    succeeds "what they built is whole" "$uretinex" engines verify --cache "$cache"
+
+    refused "a GPU that is not there" "GPU 63" bench --device-id 63 --frames 1
+    refused "no GPU to be seen" "GPU" env CUDA_VISIBLE_DEVICES= "$uretinex" bench --backend tensorrt --frames 1
+    CUDA_VISIBLE_DEVICES= "$uretinex" bench --backend auto --model lite --frames 2 >"$scratch/out" 2>&1
+    grep -q " on cpu" "$scratch/out" && passed "auto goes to the processor then" || failed "auto does not go to the processor"
+    mkdir "$scratch/empty"
+    refused "no TensorRT" "TensorRT" \
+        env URETINEX_TENSORRT="$scratch/empty" "$uretinex" bench --backend tensorrt --frames 1
+    if [ -n "$tensorrt" ]; then
+        mkdir "$scratch/parserless"
+        for library in "$tensorrt"/*; do
+            case $library in *nvonnxparser*) ;; *) ln -s "$library" "$scratch/parserless/" ;; esac
+        done
+        refused "TensorRT without its parser" "parser" \
+            env URETINEX_TENSORRT="$scratch/parserless" "$uretinex" bench --backend tensorrt --frames 1
+    else
+        skipped "TensorRT without its parser: no folder was given"
+    fi
+    # Whole files in each other's place stand for engines of another TensorRT or GPU: their keys do not fit.
+    files=("$cache"/*restoration* "$cache"/*illumination*)
+    mv "${files[0]}" "$scratch/swap" && mv "${files[1]}" "${files[0]}" && mv "$scratch/swap" "${files[1]}"
+    succeeds "engines made for something else are built anew" \
+        bench --model lite --precision fp16 --size 640x360 --frames 3 --engine-cache "$cache"
+else
+    skipped "$backend needs neither"
+fi
+
+title "Kernels under compute-sanitizer"
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -1)
+if [ "$backend" = tensorrt ] && [ -n "$sanitizer" ]; then
+    # All kernels for accesses; for races and undefined memory ours alone, if this version can choose.
+    ours=
+    "$sanitizer" --help 2>&1 | grep -q -- --kernel-regex &&
+        ours="--kernel-regex kns=ingest --kernel-regex kns=update --kernel-regex kns=compose --kernel-regex kns=guide"
+    for tool in memcheck racecheck initcheck; do
+        chosen=$ours
+        [ $tool = memcheck ] && chosen=
+        [ $tool = memcheck ] || [ -n "$ours" ] || { skipped "$tool: this version cannot choose kernels"; continue; }
+        for size in 640x360 333x187; do
+            # $chosen is several words.
+            succeeds "$tool at $size" "$sanitizer" --tool $tool --error-exitcode 9 $chosen \
+                "$uretinex" bench --backend tensorrt --model lite --size $size --frames 2
+        done
+    done
+else
+    skipped "there is none"
+fi
+
+title "The element"
+if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ]; then
+    export GST_PLUGIN_PATH=$release GST_REGISTRY=$scratch/registry
+    for format in NV12 P010_10LE RGBA; do
+        succeeds "200 frames $format" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=200 pattern=18 ! \
+            "video/x-raw,format=$format,width=1280,height=720,framerate=30/1" ! \
+            uretinexenhance backend="$backend" model=lite ! fakesink
+    done
+else
+    skipped "no GStreamer, or no libgsturetinex.so"
+fi
+
+title "Speed"
+printf '%-6s %-10s %-7s %-5s %10s %10s %10s  %s\n' model size memory type frames/s "ms/frame" GFLOP/s "ms for each stage"
+memories="system device"
+[ "$backend" = tensorrt ] || memories=system
+for model in $models; do
+    for size in $sizes; do
+        count=300
+        [ "$backend" = tensorrt ] || count=3
+        for precision in fp16 fp32; do
+            [ "$backend" = tensorrt ] || [ $precision = fp32 ] || continue
+            for memory in $memories; do
+                if ! bench --model "$model" --size "$size" --precision $precision --memory $memory --frames $count --json \
+                    >"$scratch/json" 2>"$scratch/out"; then
+                    failed "$model $size $precision $memory: $(tail -1 "$scratch/out")"
+                    continue
+                fi
+                stages=
+                for stage in ingest decompose update restore illuminate adjust compose; do
+                    stages="$stages $stage $(printf %.3f "$(field $stage)")"
+                done
+                [ $memory = device ] && stages=
+                printf '%-6s %-10s %-7s %-5s %10.1f %10.2f %10.0f %s\n' "$model" "$size" $memory "$(field precision)" \
+                    "$(field frames_per_second)" "$(field total)" "$(field gflops)" "$stages"
+                cp "$scratch/json" "$scratch/$model-$size-$precision-$memory.json"
+            done
+        done
+    done
+done
+
+title "PyTorch on the same GPU"
+pytorch=
+if [ "$backend" = tensorrt ] && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null &&
+    [ -d "$repository/engines/netpack" ]; then
+    PYTHONPATH=$repository/engines python3 "$here/pytorch.py" $sizes | tee "$scratch/pytorch" && pytorch=1
+fi
+[ -n "$pytorch" ] || skipped "python3 here has no PyTorch that sees a GPU"
+
+title "Shares"
+if [ "$backend" = tensorrt ]; then
+    matrix=$(sed -n 's/^matrix \([0-9.e+]*\) .*/\1/p' "$scratch/pytorch" 2>/dev/null)
+    for model in $models; do
+        for size in $sizes; do
+            json=$scratch/$model-$size-fp16-system.json
+            [ -e "$json" ] || continue
+            cp "$json" "$scratch/json"
+            # The convolutions' operations over the time of the four networks; the rest over the whole frame, whose time
+            # is that of frames in device memory.
+            device=$scratch/$model-$size-fp16-device.json
+            rate=$(grep -o '"frames_per_second":[^,}]*' "$device" 2>/dev/null | cut -d: -f2)
+            awk -v name="$model $size" -v rate="${rate:-0}" -v matrix="${matrix:-0}" -v gflops="$(field gflops)" \
+                -v own="$(field frames_per_second)" -v d="$(field decompose)" -v r="$(field restore)" \
+                -v i="$(field illuminate)" -v a="$(field adjust)" -v update="$(field update_bytes_per_second)" \
+                -v copy="$(field copy_bytes_per_second)" 'BEGIN {
+                    networks = d + r + i + a
+                    flops = gflops * 1e9 / own
+                    printf "%-18s convolutions %.1f TFLOP/s", name, flops / (networks * 1e-3) / 1e12
+                    if (matrix > 0) printf ", %.0f %% of the matrix rate", 100 * flops / (networks * 1e-3) / matrix
+                    if (rate > 0) printf "; not the networks %.1f %% of a frame in device memory", 100 * (1 - networks * 1e-3 * rate)
+                    if (copy > 0) printf "; update %.0f %% of the copy bandwidth (%.0f GB/s)", 100 * update / copy, copy / 1e9
+                    printf "\n"
+                }'
+        done
+    done
+else
+    skipped "$backend"
+fi
+
+title "Result"
+echo "$failures failed"
+[ $failures -eq 0 ]
