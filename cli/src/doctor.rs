@@ -166,13 +166,22 @@ fn backends() -> Vec<Finding> {
         Err(e) => Broken(format!("cpu: {e}"), "please report it with this whole text".into()),
     };
     let gpu = match Enhancer::new(&options(BackendChoice::TensorRt)) {
-        Ok(_) => Here(format!("tensorrt: {model} takes a picture")),
+        // Engines are not built for a report: that may take minutes.
+        Ok(_) => Here(
+            "tensorrt: driver, GPU and TensorRT are there, and kernels load; engines are built at first use, or by uretinex \
+             engines build (uretinex selftest --backend tensorrt tries all of it)"
+                .into(),
+        ),
         Err(e) => Absent(
             format!("tensorrt: {e}"),
             "see NVIDIA GPU and TensorRT; the cpu backend needs neither".into(),
         ),
     };
-    vec![cpu, gpu]
+    let auto = match gpu {
+        Here(_) => Here("auto: takes tensorrt, and cpu if engines cannot be had".into()),
+        _ => Here("auto: takes cpu".into()),
+    };
+    vec![cpu, gpu, auto]
 }
 
 fn gpu() -> Vec<Finding> {
