@@ -60,5 +60,5 @@ pub use stage::{Parameters, Report, Stage};
 pub use stats::{Percentiles, Statistics, WINDOW};
 pub use tensorrt::{
     CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache, FOLDER_VARIABLE, Observer, ParseError, Progress, Step,
-    TensorRt, Version,
+    TensorRt, Version, try_tensorrt,
 };

@@ -165,15 +165,22 @@ fn backends() -> Vec<Finding> {
         Ok(_) => Here(format!("cpu: {model} takes a picture")),
         Err(e) => Broken(format!("cpu: {e}"), "please report it with this whole text".into()),
     };
-    let gpu = match Enhancer::new(&options(BackendChoice::TensorRt)) {
-        // Engines are not built for a report: that may take minutes.
-        Ok(_) => Here(
-            "tensorrt: driver, GPU and TensorRT are there, and kernels load; engines are built at first use, or by uretinex \
+    // TensorRT is tried in a process of its own first: a library that is not what it says may crash.
+    let tried = match probe().tensorrt_lacks() {
+        Some(lack) => Err(lack),
+        None => try_tensorrt(),
+    };
+    let made = tried.and_then(|version| match Enhancer::new(&options(BackendChoice::TensorRt)) {
+        Ok(_) => Ok(version),
+        Err(e) => Err(e.to_string()),
+    });
+    let gpu = match made {
+        Ok(version) => Here(format!(
+            "tensorrt: {version} makes its objects; engines are built when they are first needed, or by uretinex \
              engines build (uretinex selftest --backend tensorrt tries all of it)"
-                .into(),
-        ),
-        Err(e) => Absent(
-            format!("tensorrt: {e}"),
+        )),
+        Err(fault) => Absent(
+            format!("tensorrt: {fault}"),
             "see NVIDIA GPU and TensorRT; the cpu backend needs neither".into(),
         ),
     };
@@ -182,6 +189,28 @@ fn backends() -> Vec<Finding> {
         _ => Here("auto: takes cpu".into()),
     };
     vec![cpu, gpu, auto]
+}
+
+/// What `uretinex engines try` says.
+fn try_tensorrt() -> Result<String, String> {
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let out = Command::new(program)
+        .args(["engines", "try"])
+        .output()
+        .map_err(|e| e.to_string())?;
+    let (said, fault) = (
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    match (out.status.success(), out.status.code()) {
+        (true, _) => Ok(said.trim().into()),
+        (false, Some(_)) => Err(fault.trim().trim_start_matches("error: ").into()),
+        (false, None) => Err(format!(
+            "{} crashes when it is used ({}); install an official build of TensorRT 8.5, 8.6, 10.x or 11.x",
+            probe().tensorrt.library,
+            out.status
+        )),
+    }
 }
 
 fn gpu() -> Vec<Finding> {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use uretinex::{BackendChoice, CacheEntry, Colorimetry, EngineCache, Enhancer, FrameSpec, Options, PixelFormat, Step};
+use uretinex::{
+    BackendChoice, CacheEntry, Colorimetry, EngineCache, Enhancer, FrameSpec, Options, PixelFormat, Step, try_tensorrt,
+};
 
 use crate::options::{self, PrecisionArg};
 
@@ -30,6 +32,9 @@ enum Action {
     Verify(FolderArgs),
     /// Remove what is kept
     Clear(FolderArgs),
+    /// Make TensorRT's first objects, for `uretinex doctor`
+    #[command(hide = true)]
+    Try,
 }
 
 #[derive(clap::Args)]
@@ -64,6 +69,11 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
         Action::List(args) => list(&args.open()?),
         Action::Verify(args) => verify(&args.open()?),
         Action::Clear(args) => clear(&args.open()?),
+        Action::Try => {
+            let version = try_tensorrt().map_err(|e| e.to_string())?;
+            crate::print(&format!("TensorRT {version}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -109,7 +119,7 @@ fn build(args: &BuildArgs) -> Result<ExitCode, String> {
     }
     crate::print(&format!(
         "engines of {} are in {}\n",
-        args.model,
+        enhancer.model().name,
         cache.folder().display()
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -162,6 +162,58 @@ fn the_parser_is_found_with_its_plugins_beside_it() {
 }
 
 #[test]
+fn a_tensorrt_that_crashes_or_gives_nothing_does_not_harm_doctor() {
+    let driver = r#"
+        int cuInit(unsigned flags) { return 0; }
+        int cuDriverGetVersion(int *version) { *version = 12040; return 0; }
+        int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+        int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
+        int cuDeviceGetName(char *name, int length, int device) { name[0] = 'X'; name[1] = 0; return 0; }
+        int cuDeviceTotalMem_v2(unsigned long *bytes, int device) { *bytes = 1ul << 34; return 0; }
+        int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 9 : 0; return 0; }
+    "#;
+    let parser =
+        "int getNvOnnxParserVersion(void) { return 100; }\nvoid *createNvOnnxParser_INTERNAL() { return 0; }\n";
+    for (name, runtime, parts) in [
+        ("crash", "__builtin_trap()", &["crashes when it is used", "signal"][..]),
+        ("near-null", "return (void *)0x228", &["no runtime (0x228)"]),
+        ("null", "return 0", &["no runtime (0x0)"]),
+    ] {
+        let folder = Folder::new(name);
+        folder.library("libcuda.so.1", driver, &[]);
+        folder.library("libnvonnxparser.so.10", parser, &[]);
+        let inference = format!(
+            "int getInferLibVersion(void) {{ return 100300; }}\n\
+             void *createInferRuntime_INTERNAL(void *logger, int version) {{ {runtime}; }}\n\
+             void *createInferBuilder_INTERNAL(void *logger, int version) {{ return 0; }}\n"
+        );
+        folder.library("libnvinfer.so.10", &inference, &[]);
+        let out = Command::new(env!("CARGO_BIN_EXE_uretinex"))
+            .arg("doctor")
+            .env("LD_LIBRARY_PATH", &folder.0)
+            .env("URETINEX_TENSORRT", &folder.0)
+            .output()
+            .unwrap();
+        let report = text(&out.stdout);
+        assert!(out.status.success(), "{name}: {report}{}", text(&out.stderr));
+        let backends = report
+            .split("\nBackends\n")
+            .nth(1)
+            .unwrap()
+            .split("\n\n")
+            .next()
+            .unwrap();
+        for part in parts {
+            assert!(backends.contains(part), "{name}: no '{part}' in {backends}");
+        }
+        assert!(
+            report.contains("device 0: X, compute capability 9.0, 16 GiB"),
+            "{name}: {report}"
+        );
+    }
+}
+
+#[test]
 fn engines_are_built_or_refused_with_a_reason() {
     let folder = Folder::new("build");
     let size = ["engines", "build", "--size", "8x8"];

@@ -15,7 +15,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use gst::glib;
 use gst::glib::ffi::{GFALSE, GRecMutex, GType, gboolean};
-use gst::glib::translate::{from_glib, from_glib_full, from_glib_none};
+use gst::glib::translate::{IntoGlibPtr, from_glib, from_glib_full, from_glib_none};
 use gst::prelude::*;
 use gst_video::VideoInfo;
 use uretinex::{
@@ -98,6 +98,7 @@ table! {
             = fn(*mut gst::ffi::GstElement, *mut gst::ffi::GstContext, c_int, *mut *mut RawCudaContext) -> gboolean;
         handle_context_query: "gst_cuda_handle_context_query"
             = fn(*mut gst::ffi::GstElement, *mut gst::ffi::GstQuery, *mut RawCudaContext) -> gboolean;
+        context_new_message: "gst_context_new_cuda_context" = fn(*mut RawCudaContext) -> *mut gst::ffi::GstContext;
         context_get_handle: "gst_cuda_context_get_handle" = fn(*mut RawCudaContext) -> *mut c_void;
         context_push: "gst_cuda_context_push" = fn(*mut RawCudaContext) -> gboolean;
         context_pop: "gst_cuda_context_pop" = fn(*mut *mut c_void) -> gboolean;
@@ -217,6 +218,9 @@ impl Library {
     }
 }
 
+/// The contexts that elements of this process work in.
+static KNOWN: Mutex<Vec<(&'static Library, glib::WeakRef<gst::Object>)>> = Mutex::new(Vec::new());
+
 /// A CUDA context that GStreamer's elements share.
 #[derive(Clone)]
 pub(crate) struct CudaContext {
@@ -243,6 +247,33 @@ impl CudaContext {
     fn handle(&self) -> *mut c_void {
         // SAFETY: the context is live as long as `self`.
         unsafe { (self.library.functions.context_get_handle)(self.as_ptr()) }
+    }
+
+    /// One that an element of this process works in, on the GPU of that number.
+    fn known(library: &'static Library, device: u32) -> Option<Self> {
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_library = known.iter().filter(|(l, _)| ptr::eq(*l, library));
+        of_library
+            .filter_map(|(library, weak)| {
+                Some(Self {
+                    library,
+                    object: weak.upgrade()?,
+                })
+            })
+            .find(|context| context.device() == Some(device))
+    }
+
+    /// Makes it one that [`known`](Self::known) finds, as long as it lives.
+    fn remember(&self) {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, weak)| weak.upgrade().is_some_and(|object| object != self.object));
+        known.push((self.library, self.object.downgrade()));
+    }
+
+    /// What tells elements and applications of it.
+    pub fn message(&self) -> gst::Context {
+        // SAFETY: the context is live; the new message is handed over.
+        unsafe { from_glib_full((self.library.functions.context_new_message)(self.as_ptr())) }
     }
 
     /// The number of its GPU.
@@ -437,12 +468,15 @@ impl ContextSlot {
             let context = *held.0.context.get();
             (!context.is_null()).then(|| CudaContext::borrow(library, context))
         };
+        if let Some(context) = &context {
+            context.remember();
+        }
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = context.clone();
         context
     }
 
     /// Finds a context on the GPU of that number: the element's, a neighbour's, the application's, or else a new one,
-    /// which the pipeline is told of.
+    /// which the pipeline is told of. Before it makes a new one the element posts a message that asks for one.
     ///
     /// # Errors
     /// [`ErrorKind::BackendFailed`] if there is none and none can be made.
@@ -462,6 +496,25 @@ impl ContextSlot {
                  that nvidia-smi lists a GPU of that number with memory to spare"
             ))
         })
+    }
+
+    /// In the midst of [`ensure`](Self::ensure), when neither neighbours nor the application gave a context: takes the
+    /// one that other elements of this process work in, if there is one, so that separate pipelines share engines.
+    pub fn adopt(&self, library: &'static Library, element: &gst::Element, device: u32) {
+        let held = self.place.hold();
+        // SAFETY: the lock is held.
+        let taken = unsafe { !(*held.0.context.get()).is_null() };
+        let Some(context) = CudaContext::known(library, device).filter(|_| !taken) else {
+            return;
+        };
+        let own: *mut gst::ffi::GstObject = context.object.clone().into_glib_ptr();
+        // SAFETY: the lock is held; the place gets a reference of its own.
+        unsafe { *held.0.context.get() = own.cast() };
+        self.share(library, &held);
+        let message = context.message();
+        element.set_context(&message);
+        let have = gst::message::HaveContext::builder(message).src(element).build();
+        let _ = element.post_message(have);
     }
 
     /// Takes the context that the application or a neighbour gives, if it is of that GPU and there is none yet.

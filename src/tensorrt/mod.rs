@@ -21,6 +21,7 @@ mod real;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod version;
 
 pub(crate) use build::Span;
@@ -31,4 +32,5 @@ pub use library::{FOLDER_VARIABLE, TensorRt};
 pub use objects::ParseError;
 pub(crate) use objects::{Context, Element, Memory};
 pub use progress::{Observer, Progress, Step};
+pub use trial::try_tensorrt;
 pub use version::Version;

@@ -1,7 +1,7 @@
 //! Against a mock of the library, compiled here, and against the real one where it is installed.
 
 use std::ffi::c_uint;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,32 +16,41 @@ pub(crate) struct Mock {
     counters: libloading::Library,
 }
 
-fn compile(flags: &[&str]) -> PathBuf {
-    static SERIAL: AtomicU32 = AtomicU32::new(0);
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let file = std::env::temp_dir().join(format!("libgstcuda-mock-{}-{serial}.so", std::process::id()));
-    let found = Command::new("pkg-config")
-        .args(["--cflags", "--libs", "gstreamer-video-1.0"])
-        .output()
-        .expect("pkg-config");
-    let found = String::from_utf8(found.stdout).unwrap();
+/// What pkg-config says.
+fn pkg_config(arguments: &[&str]) -> String {
+    let output = Command::new("pkg-config").args(arguments).output().expect("pkg-config");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Makes a shared library of a C file of this folder.
+fn compile(source: &str, to: &Path, flags: &[&str]) {
     let status = Command::new("cc")
         .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
-        .arg(&file)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/gstcuda/mock.c"))
-        .arg(format!("-DSERIAL={serial}"))
+        .arg(to)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gstcuda").join(source))
         .args(flags)
-        .args(found.split_whitespace())
         .status()
         .expect("a C compiler");
-    assert!(status.success(), "cc {flags:?}: {status}");
-    file
+    assert!(status.success(), "cc {source} {flags:?}: {status}");
 }
 
 /// Opens the mock built with these flags.
 fn open(flags: &[&str]) -> Result<Mock> {
     gst::init().unwrap();
-    let file = compile(flags);
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("libgstcuda-mock-{}-{serial}.so", std::process::id()));
+    let (serial, found) = (
+        format!("-DSERIAL={serial}"),
+        pkg_config(&["--cflags", "--libs", "gstreamer-video-1.0"]),
+    );
+    let flags: Vec<_> = flags
+        .iter()
+        .copied()
+        .chain([serial.as_str()])
+        .chain(found.split_whitespace())
+        .collect();
+    compile("mock.c", &file, &flags);
     let library = Library::open(file.to_str().unwrap());
     // SAFETY: as in `Library::open`.
     let counters = unsafe { libloading::Library::new(&file) }.unwrap();
@@ -83,20 +92,6 @@ impl Mock {
         }
     }
 
-    /// What the application gives elements to share that context.
-    pub fn message(&self, context: &CudaContext) -> gst::Context {
-        // SAFETY: as above.
-        unsafe {
-            let new = self
-                .counters
-                .get::<unsafe extern "C" fn(*mut RawCudaContext) -> *mut gst::ffi::GstContext>(
-                    "gst_context_new_cuda_context",
-                )
-                .unwrap();
-            from_glib_full(new(context.as_ptr()))
-        }
-    }
-
     /// A buffer for frames of `info`, without a video meta.
     pub fn buffer(&self, context: &CudaContext, stream: Option<&Stream>, info: &VideoInfo) -> gst::Buffer {
         use gst::glib::translate::ToGlibPtr;
@@ -131,7 +126,83 @@ impl Mock {
     }
 }
 
-/// The bytes at a device address of the mock, which is a host address.
+/// A process with GStreamer's own library and elements on a driver whose GPU is the host.
+pub(crate) struct OnHost {
+    driver: libloading::Library,
+}
+
+impl OnHost {
+    const INSIDE: &str = "URETINEX_TEST_DRIVER";
+
+    /// Runs the test of that name in such a process, and then returns `None`; in that process, returns it.
+    pub fn enter(test: &str) -> Option<Self> {
+        if std::env::var_os(Self::INSIDE).is_some() {
+            gst::init().unwrap();
+            // SAFETY: the library is `driver.c`, which has no initialisers.
+            let driver = unsafe { libloading::Library::new("libcuda.so.1") }.unwrap();
+            return Some(Self { driver });
+        }
+        let plugins = PathBuf::from(pkg_config(&["--variable=pluginsdir", "gstreamer-1.0"]).trim());
+        let names = ["nvcodec", "coreelements", "videotestsrc"].map(|name| format!("libgst{name}.so"));
+        let files = names.each_ref().map(|name| plugins.join(name));
+        if let Some(absent) = files.iter().find(|file| !file.exists()) {
+            eprintln!("SKIPPED: no {} on this machine", absent.display());
+            return None;
+        }
+        let short = test.rsplit("::").next().unwrap_or(test);
+        let folder = std::env::temp_dir().join(format!("uretinex-driver-{}-{short}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for library in ["libcuda.so.1", "libnvcuvid.so.1"] {
+            compile("driver.c", &folder.join(library), &[&format!("-Wl,-soname,{library}")]);
+        }
+        for (name, file) in names.iter().zip(&files) {
+            let _ = std::os::unix::fs::symlink(file, folder.join(name));
+        }
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(Self::INSIDE, "1")
+            .env("LD_LIBRARY_PATH", &folder)
+            .env("GST_PLUGIN_PATH_1_0", &folder)
+            .env("GST_PLUGIN_SYSTEM_PATH_1_0", "")
+            .env("GST_REGISTRY_1_0", folder.join("registry"))
+            .env("GST_REGISTRY_FORK", "no")
+            .output()
+            .unwrap();
+        let _ = std::fs::remove_dir_all(folder);
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (said(&output.stdout), said(&output.stderr));
+        assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
+        assert!(!err.contains("CRITICAL"), "{err}");
+        None
+    }
+
+    /// One of the driver's counts: `contexts`, `memories`, `streams`, `depth`.
+    pub fn count(&self, what: &str) -> i32 {
+        // SAFETY: the driver's functions of these names take nothing and return an int.
+        unsafe {
+            let symbol = format!("driver_{what}");
+            let count = self
+                .driver
+                .get::<unsafe extern "C" fn() -> c_int>(symbol.as_str())
+                .unwrap();
+            count()
+        }
+    }
+
+    /// The `CUcontext` that is current on this thread.
+    fn current(&self) -> *mut c_void {
+        // SAFETY: as above; it returns a pointer.
+        unsafe {
+            let current = self
+                .driver
+                .get::<unsafe extern "C" fn() -> *mut c_void>("driver_current")
+                .unwrap();
+            current()
+        }
+    }
+}
+
+/// The bytes at a device address of the mock or of [`OnHost`], which is a host address.
 pub(crate) fn peek(address: u64, length: usize) -> &'static mut [u8] {
     // SAFETY: tests ask for bytes of a mapped memory only, and drop the slice before the map.
     unsafe { std::slice::from_raw_parts_mut(address as *mut u8, length) }
@@ -240,7 +311,7 @@ fn a_context_is_held_once() {
     for _ in 0..3 {
         assert!(slot.ensure(mock.library, &element, 1).unwrap().object == context.object);
         let other = mock.context(1);
-        assert!(slot.set(mock.library, &element, &mock.message(&other), 1));
+        assert!(slot.set(mock.library, &element, &other.message(), 1));
     }
     assert_eq!(context.object.ref_count(), references);
     assert_eq!(mock.count("contexts"), 1);
@@ -268,10 +339,10 @@ fn contexts_of_other_gpus_are_left_alone() {
     let element = gst::ElementFactory::make("identity").build().unwrap();
     let slot = ContextSlot::default();
     let given = mock.context(1);
-    assert!(!slot.set(mock.library, &element, &mock.message(&given), 0));
+    assert!(!slot.set(mock.library, &element, &given.message(), 0));
     assert!(!slot.set(mock.library, &element, &gst::Context::new("gst.gl.GLDisplay", true), 1));
     assert!(slot.shared().is_none());
-    assert!(slot.set(mock.library, &element, &mock.message(&given), 1));
+    assert!(slot.set(mock.library, &element, &given.message(), 1));
     assert!(slot.shared().unwrap().object == given.object);
     slot.clear();
     assert_eq!((slot.shared().is_none(), given.object.ref_count()), (true, 1));
@@ -445,4 +516,102 @@ fn pools_have_the_streams_and_the_sizes_of_the_gpu() {
         drop((pool, own, stream, context, other));
         mock.assert_only(0);
     }
+}
+
+#[test]
+fn gstreamers_own_library_does_as_its_documentation_says() {
+    let Some(host) = OnHost::enter("gstcuda::tests::gstreamers_own_library_does_as_its_documentation_says") else {
+        return;
+    };
+    let library = Library::get().unwrap();
+    // GStreamer's plugin leaves contexts current when it asks for codecs and there are none.
+    let depth = host.count("depth");
+    {
+        let element = gst::ElementFactory::make("identity").build().unwrap();
+        let slot = ContextSlot::default();
+        let context = slot.ensure(library, &element, 0).unwrap();
+        assert_eq!((context.device(), host.count("contexts")), (Some(0), 1));
+        assert!(slot.ensure(library, &element, 0).unwrap().object == context.object);
+        {
+            let _current = context.current().unwrap();
+            assert_eq!(host.current(), context.handle());
+        }
+        assert_eq!(host.count("depth"), depth);
+        let mut query = gst::query::Context::new(CONTEXT_TYPE);
+        assert!(slot.answer(&element, query.query_mut()));
+        let message = query.context_owned().unwrap();
+        let (other, neighbour) = (
+            ContextSlot::default(),
+            gst::ElementFactory::make("identity").build().unwrap(),
+        );
+        assert!(!other.set(library, &neighbour, &message, 1));
+        assert!(other.set(library, &neighbour, &message, 0));
+        assert!(other.shared().unwrap().object == context.object);
+
+        for (format, width, height) in [
+            (VideoFormat::Nv12, 65, 35),
+            (VideoFormat::P01010le, 64, 48),
+            (VideoFormat::Rgba, 33, 17),
+            (VideoFormat::Bgra, 33, 17),
+            (VideoFormat::Rgb, 65, 16),
+            (VideoFormat::Rgbx, 16, 16),
+            (VideoFormat::Bgrx, 1920, 1080),
+        ] {
+            let info = info(format, width, height);
+            let caps = info.to_caps().unwrap();
+            let stream = context.stream();
+            assert_eq!(stream.is_some(), gst::version() >= (1, 24, 0, 0));
+            let pool = context.pool().unwrap();
+            assert!(context.owns(&pool));
+            let (size, used) = context.configure(&pool, &caps, 1, (1, 0), stream.as_ref()).unwrap();
+            assert_eq!(used.is_some(), stream.is_some());
+            pool.set_active(true).unwrap();
+            let mut buffer = pool.acquire_buffer(None).unwrap();
+            assert_eq!(buffer.size(), size as usize, "{format:?}");
+            let (offsets, strides) = {
+                let meta = buffer.meta::<VideoMeta>().unwrap();
+                (meta.offset().to_vec(), meta.stride().to_vec())
+            };
+            let planes: Vec<_> = offsets
+                .iter()
+                .copied()
+                .zip(strides.iter().map(|&s| s as usize))
+                .collect();
+            {
+                let map = DeviceMap::write(&context, buffer.get_mut().unwrap()).unwrap();
+                let (own, own_strides) = map.planes(&info).unwrap();
+                assert_eq!(
+                    (&own[..planes.len()], &own_strides[..planes.len()]),
+                    (&offsets[..], &strides[..]),
+                    "{format:?}"
+                );
+                assert_eq!(map.len(), size as usize, "{format:?}");
+                let spec = FrameSpec {
+                    format: PixelFormat::from_name(info.format().to_str()).unwrap(),
+                    width: width as usize,
+                    height: height as usize,
+                    colorimetry: Colorimetry::default(),
+                };
+                let frame = map.frame(spec, &info, &planes).unwrap();
+                for (n, plane) in frame.planes().iter().enumerate() {
+                    peek(plane.address, 16).fill(n as u8 + 1);
+                }
+                map.synchronize();
+            }
+            // Read by the host, it comes through a copy from the device.
+            let bytes = buffer.map_readable().unwrap();
+            for (n, &(offset, _)) in planes.iter().enumerate() {
+                assert_eq!(&bytes[offset..offset + 16], &[n as u8 + 1; 16], "{format:?}, plane {n}");
+            }
+            drop(bytes);
+            drop(buffer);
+            pool.set_active(false).unwrap();
+        }
+    }
+    let live = ["contexts", "memories", "streams"].map(|what| host.count(what));
+    assert_eq!(
+        (live, host.count("depth")),
+        ([0; 3], depth),
+        "contexts, memories, streams that live, depth"
+    );
 }

@@ -86,7 +86,7 @@ impl Device {
 
     /// The application, or an element in the same pipeline, offers a context.
     pub fn set_context(&self, element: &gst::Element, context: &gst::Context, backend: Backend, device: u32) {
-        if !context.has_context_type(gstcuda::CONTEXT_TYPE) {
+        if !is_context(context.context_type()) {
             return;
         }
         match self.usable(backend) {
@@ -95,6 +95,13 @@ impl Device {
             }
             Ok(_) => gst::debug!(CAT, obj = element, "{context:?} is not for GPU {device}"),
             Err(error) => gst::debug!(CAT, obj = element, "{context:?} is of no use: {error}"),
+        }
+    }
+
+    /// The element has asked for a context, and all who might have given one have been heard.
+    pub fn asked(&self, element: &gst::Element, backend: Backend, device: u32) {
+        if let Ok(library) = self.usable(backend) {
+            self.slot.adopt(library, element, device);
         }
     }
 
@@ -163,6 +170,11 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// Whether contexts of that type are CUDA contexts.
+pub(super) fn is_context(kind: &str) -> bool {
+    kind == gstcuda::CONTEXT_TYPE
 }
 
 /// The error of an element that should have a context and has not.

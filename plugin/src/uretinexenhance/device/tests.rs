@@ -8,7 +8,7 @@ use super::super::counters::InUse;
 use super::super::{URetinexEnhance, imp};
 use super::*;
 use crate::gstcuda::FEATURE;
-use crate::gstcuda::tests::{Mock, peek, planes};
+use crate::gstcuda::tests::{Mock, OnHost, peek, planes};
 
 const FORMATS: [&str; 7] = ["NV12", "P010_10LE", "RGBA", "BGRA", "RGB", "RGBx", "BGRx"];
 
@@ -21,9 +21,13 @@ struct Rig {
 
 /// The element in NULL, with the mock.
 fn element(mock: &Mock) -> URetinexEnhance {
+    element_with(mock.library)
+}
+
+fn element_with(library: &'static Library) -> URetinexEnhance {
     let element: URetinexEnhance = gst::glib::Object::new();
     element.set_property("model", "lite");
-    assert!(element.device().stand_in.set(mock.library).is_ok());
+    assert!(element.device().stand_in.set(library).is_ok());
     element
 }
 
@@ -240,6 +244,41 @@ fn neighbours_share_a_context() {
 }
 
 #[test]
+fn pipelines_of_a_process_share_a_context() {
+    if has_gpu() {
+        return;
+    }
+    let mock = Mock::version(24);
+    {
+        let started = |device: u32| {
+            let pipeline = gst::Pipeline::new();
+            let element = element(&mock);
+            element.set_property("device-id", device);
+            pipeline.add(&element).unwrap();
+            pipeline.set_state(gst::State::Paused).unwrap();
+            let have = pipeline.bus().unwrap().pop_filtered(&[gst::MessageType::HaveContext]);
+            assert!(have.is_some(), "the pipeline is told");
+            (pipeline, element)
+        };
+        let first = started(0);
+        let second = started(0);
+        assert_eq!(mock.count("contexts"), 1);
+        let other = started(1);
+        assert_eq!(mock.count("contexts"), 2);
+        // It lives as long as one of them.
+        first.0.set_state(gst::State::Null).unwrap();
+        drop(first);
+        let third = started(0);
+        assert_eq!(mock.count("contexts"), 2);
+        for (pipeline, element) in [second, other, third] {
+            pipeline.set_state(gst::State::Null).unwrap();
+            assert!(element.device().slot.shared().is_none());
+        }
+    }
+    mock.assert_only(0);
+}
+
+#[test]
 fn the_applications_context_is_taken() {
     if has_gpu() {
         return;
@@ -251,7 +290,7 @@ fn the_applications_context_is_taken() {
         let element = element(&mock);
         element.set_property("device-id", 1u32);
         pipeline.add(&element).unwrap();
-        let [zero, one] = given.each_ref().map(|context| mock.message(context));
+        let [zero, one] = given.each_ref().map(CudaContext::message);
         pipeline.bus().unwrap().set_sync_handler(move |_, message| {
             if let gst::MessageView::NeedContext(need) = message.view()
                 && need.context_type() == crate::gstcuda::CONTEXT_TYPE
@@ -465,4 +504,194 @@ fn buffers_of_the_pool_come_and_go() {
         pool.set_active(false).unwrap();
     }
     mock.assert_only(0);
+}
+
+/// `frames` frames through GStreamer's own uploader, the element and the downloader. The caps between the first two are
+/// `first`, and `second` after a frame. What went in and what came out, the element's counts, and whether it was given
+/// CUDA memory to the end.
+fn through_own_elements(
+    host: &OnHost,
+    format: &str,
+    frames: usize,
+    (first, second): (&str, &str),
+    enabled: bool,
+) -> ([Vec<Vec<u8>>; 2], gst::Structure, bool) {
+    let pipeline = gst::Pipeline::new();
+    let element = element_with(Library::get().unwrap());
+    element.set_property("enabled", enabled);
+    let make = |name: &str| gst::ElementFactory::make(name).build().unwrap();
+    let (source, filter, upload, memory) = (
+        make("videotestsrc"),
+        make("capsfilter"),
+        make("cudaupload"),
+        make("capsfilter"),
+    );
+    let (download, last, sink) = (make("cudadownload"), make("capsfilter"), make("fakesink"));
+    source.set_property("num-buffers", frames as i32);
+    let caps = gst::Caps::builder("video/x-raw")
+        .field("format", format)
+        .field("width", 65)
+        .field("height", 35);
+    filter.set_property("caps", caps.build());
+    memory.set_property_from_str("caps", first);
+    last.set_property_from_str("caps", "video/x-raw");
+    let all = [
+        &source,
+        &filter,
+        &upload,
+        &memory,
+        element.upcast_ref(),
+        &download,
+        &last,
+        &sink,
+    ];
+    pipeline.add_many(all).unwrap();
+    gst::Element::link_many(all).unwrap();
+    let seen = [Vec::new(), Vec::new()].map(|v| std::sync::Arc::new(Mutex::new(v)));
+    for (pad, seen) in [filter.static_pad("src"), sink.static_pad("sink")]
+        .into_iter()
+        .zip(&seen)
+    {
+        let seen = seen.clone();
+        pad.unwrap().add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let (buffer, caps) = (info.buffer().unwrap(), pad.current_caps().unwrap());
+            seen.lock()
+                .unwrap()
+                .push(rows(buffer, &VideoInfo::from_caps(&caps).unwrap()));
+            gst::PadProbeReturn::Ok
+        });
+    }
+    // From the second frame on, other memory is allowed as well.
+    let (weak, second) = (memory.downgrade(), second.to_owned());
+    memory
+        .static_pad("src")
+        .unwrap()
+        .add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            if let Some(memory) = weak.upgrade() {
+                memory.set_property_from_str("caps", &second);
+            }
+            gst::PadProbeReturn::Remove
+        });
+    // Started by itself first, to make it believe that it works on a GPU.
+    element.set_state(gst::State::Paused).unwrap();
+    assert_eq!(host.count("contexts"), 1);
+    element.believes(Some("tensorrt"));
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+    let message = pipeline
+        .bus()
+        .unwrap()
+        .timed_pop_filtered(gst::ClockTime::from_seconds(30), &ends);
+    let ended = message.as_ref().is_some_and(|m| m.type_() == gst::MessageType::Eos);
+    let contexts = host.count("contexts");
+    let on_gpu = holds(
+        &element
+            .static_pad("sink")
+            .unwrap()
+            .current_caps()
+            .unwrap_or_else(gst::Caps::new_empty),
+    );
+    let stats: gst::Structure = element.property("stats");
+    pipeline.set_state(gst::State::Null).unwrap();
+    assert!(ended, "{format}: {message:?}");
+    assert_eq!(contexts, 1, "{format}: all elements work in one context");
+    (seen.each_ref().map(|s| s.lock().unwrap().clone()), stats, on_gpu)
+}
+
+/// GStreamer's own uploader and downloader on both sides, on a driver whose GPU is the host.
+#[test]
+fn frames_come_from_and_go_to_gstreamers_own_elements() {
+    if has_gpu() {
+        return;
+    }
+    let name = "uretinexenhance::device::tests::frames_come_from_and_go_to_gstreamers_own_elements";
+    let Some(host) = OnHost::enter(name) else { return };
+    let (cuda, any) = (
+        "video/x-raw(memory:CUDAMemory)",
+        "video/x-raw(memory:CUDAMemory); video/x-raw",
+    );
+    for format in ["NV12", "RGBA"] {
+        let ([sent, received], stats, on_gpu) = through_own_elements(&host, format, 5, (cuda, cuda), false);
+        assert!(on_gpu, "{format}");
+        assert_eq!(stats.get::<u64>("passed"), Ok(5), "{format}: {stats}");
+        assert_eq!(sent.len(), 5, "{format}");
+        assert!(sent == received, "{format}: up and down again");
+
+        // The backend turns out to be the processor: what it cannot reach goes on untouched, and the rest of the stream
+        // comes in system memory.
+        let ([sent, received], stats, on_gpu) = through_own_elements(&host, format, 30, (cuda, any), true);
+        assert!(!on_gpu, "{format}");
+        let count = |name| stats.get::<u64>(name).unwrap() as usize;
+        assert!(count("failed") >= 1 && count("frames") >= 1, "{format}: {stats}");
+        assert_eq!(count("failed") + count("frames"), 30, "{format}: {stats}");
+        let untouched = count("failed");
+        assert!(sent[..untouched] == received[..untouched], "{format}");
+        assert!(
+            sent[untouched..]
+                .iter()
+                .zip(&received[untouched..])
+                .all(|(a, b)| a != b),
+            "{format}"
+        );
+
+        let live = ["contexts", "memories", "streams"].map(|what| host.count(what));
+        assert_eq!(live, [0; 3], "{format}: contexts, memories, streams that live");
+    }
+}
+
+/// The bytes of a buffer's rows, without what is between them.
+fn rows(buffer: &gst::BufferRef, info: &VideoInfo) -> Vec<u8> {
+    let layout = Layout::of(buffer, info).unwrap();
+    let map = buffer.map_readable().unwrap();
+    let mut bytes = Vec::new();
+    for (n, &(offset, stride)) in layout.planes().iter().enumerate() {
+        let (rows, row) = match (info.n_planes(), n) {
+            (1, _) => (info.height(), info.width() * 4),
+            (_, 0) => (info.height(), info.width()),
+            _ => (info.height().div_ceil(2), info.width().div_ceil(2) * 2),
+        };
+        for y in 0..rows as usize {
+            bytes.extend_from_slice(&map[offset + y * stride..][..row as usize]);
+        }
+    }
+    bytes
+}
+
+/// Each of two elements asks the other for a context while that one asks it.
+#[test]
+fn elements_that_start_at_once_do_not_wait_for_each_other() {
+    if has_gpu() {
+        return;
+    }
+    let name = "uretinexenhance::device::tests::elements_that_start_at_once_do_not_wait_for_each_other";
+    let Some(host) = OnHost::enter(name) else { return };
+    for round in 0..20 {
+        let pipeline = gst::Pipeline::new();
+        let elements: Vec<_> = (0..4).map(|_| element_with(Library::get().unwrap())).collect();
+        pipeline.add_many(&elements).unwrap();
+        gst::Element::link_many(&elements).unwrap();
+        let barrier = std::sync::Barrier::new(elements.len());
+        let (sender, done) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            for element in &elements {
+                let (sender, barrier) = (sender.clone(), &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    sender.send(element.set_state(gst::State::Paused)).unwrap();
+                });
+            }
+            for _ in &elements {
+                let change = done.recv_timeout(std::time::Duration::from_secs(20));
+                if !change.is_ok_and(|change| change.is_ok()) {
+                    // A thread that waits for ever would keep the scope open.
+                    eprintln!("round {round}: an element did not start");
+                    std::process::exit(1);
+                }
+            }
+        });
+        assert_eq!(host.count("contexts"), 1, "round {round}");
+        pipeline.set_state(gst::State::Null).unwrap();
+        pipeline.bus().unwrap().set_flushing(true);
+    }
+    assert_eq!(host.count("contexts"), 0);
 }
