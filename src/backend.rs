@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cuda::{DeviceFrameBuffer, EngineJob, GpuFigures};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, RawStream};
 use crate::pack::Precision;
 use crate::stage::{Parameters, Report, Stage};
@@ -151,8 +151,8 @@ pub trait Replay {
     /// Ends the recording with compose.
     fn end(&mut self) -> Result<()>;
 
-    /// Gives up a recording in which something failed.
-    fn abandon(&mut self);
+    /// Gives up a recording in which `error` happened; true if another attempt, made otherwise, may go well.
+    fn abandon(&mut self, error: &Error) -> bool;
 
     /// Sends a frame on its way, and waits for nothing.
     fn submit(&mut self, input: &Frame<'_>, parameters: Parameters) -> Result<()>;

@@ -101,7 +101,13 @@ impl Enhancer {
         let backend: Box<dyn Backend> = match options.backend {
             BackendChoice::Cpu => cpu(&pack, options)?,
             BackendChoice::Identity => Box::new(IdentityBackend::new(options.threads)),
-            BackendChoice::TensorRt => tensorrt(&pack, options)?,
+            BackendChoice::TensorRt => tensorrt(&pack, options).map_err(|e| match e.kind() {
+                ErrorKind::BackendUnavailable => Error::new(
+                    e.kind(),
+                    format!("backend=tensorrt cannot be used, take backend=auto or backend=cpu: {e}"),
+                ),
+                _ => e,
+            })?,
             BackendChoice::Auto => match tensorrt(&pack, options) {
                 Ok(backend) => {
                     may_fall_back = true;

@@ -55,13 +55,16 @@ pub(crate) fn unfold(
 
 /// Has a backend record a frame whose addresses and strides are multiples of `alignment` bytes.
 pub(crate) fn record(backend: &mut dyn Backend, schedule: &Schedule, alignment: u32) -> Result<()> {
-    let recorded = record_stages(backend, schedule, alignment);
-    if recorded.is_err()
-        && let Some(replay) = backend.replay()
-    {
-        replay.abandon();
+    match record_stages(backend, schedule, alignment) {
+        Err(error) if backend.replay().is_some_and(|replay| replay.abandon(&error)) => {
+            let again = record_stages(backend, schedule, alignment);
+            if let (Err(error), Some(replay)) = (&again, backend.replay()) {
+                replay.abandon(error);
+            }
+            again
+        }
+        outcome => outcome,
     }
-    recorded
 }
 
 fn record_stages(backend: &mut dyn Backend, schedule: &Schedule, alignment: u32) -> Result<()> {

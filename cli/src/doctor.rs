@@ -177,14 +177,18 @@ fn backends() -> Vec<Finding> {
     let gpu = match made {
         Ok(version) => Here(format!(
             "tensorrt: {version} makes its objects; engines are built when they are first needed, or by uretinex \
-             engines build"
+             engines build (uretinex selftest --backend tensorrt tries all of it)"
         )),
         Err(fault) => Absent(
             format!("tensorrt: {fault}"),
             "see NVIDIA GPU and TensorRT; the cpu backend needs neither".into(),
         ),
     };
-    vec![cpu, gpu]
+    let auto = match gpu {
+        Here(_) => Here("auto: takes tensorrt, and cpu if engines cannot be had".into()),
+        _ => Here("auto: takes cpu".into()),
+    };
+    vec![cpu, gpu, auto]
 }
 
 /// What `uretinex engines try` says.

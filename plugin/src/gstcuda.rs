@@ -147,10 +147,6 @@ fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidFrame, message)
 }
 
-fn nick(pool: &impl IsA<gst::Object>) -> glib::GString {
-    pool.as_ref().name()
-}
-
 /// The library, open.
 pub(crate) struct Library {
     functions: Functions,
@@ -348,7 +344,7 @@ impl CudaContext {
         pool.set_config(config).map_err(|e| {
             failed(format!(
                 "the pool {} of CUDA buffers takes no frames of {caps}: GPU memory may be exhausted (nvidia-smi)",
-                nick(pool)
+                pool.name()
             ))
             .with_source(e)
         })?;

@@ -68,13 +68,27 @@ struct State {
     l_ready: Event,
     /// Planes on their way to `read`.
     transfer: Pinned,
+    /// The stages between ingest and compose as they were recorded, and the graph of the whole frame.
+    script: Vec<Step>,
     graph: Option<Graph>,
+    /// Whether stages could not be captured: they are then issued one after the other for every frame.
+    uncaptured: bool,
     /// What addresses and strides of the recorded frames are multiples of; 0 while nothing is recorded.
     alignment: u32,
     /// The same of the recording under way; 0 while there is none.
     recording: u32,
     timings: Timings,
     device: Arc<dyn Device>,
+}
+
+/// A stage between ingest and compose.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Decompose,
+    Update { gamma: f32, lambda: f32 },
+    Restore,
+    Illuminate,
+    Adjust,
 }
 
 /// The tensors between the networks, each `[channels, h, w]` of the padded size.
@@ -185,9 +199,21 @@ impl TensorRtBackend {
         })
     }
 
-    /// One stage of those that need nothing else.
-    fn stage(&mut self, stage: Stage, work: impl FnOnce(&mut State, &Streams) -> Result<()>) -> Result<()> {
-        self.parts()?.stage(stage, work)
+    /// One stage of those between ingest and compose: recorded or issued.
+    fn step(&mut self, stage: Stage, step: Step) -> Result<()> {
+        let mut parts = self.parts()?;
+        let Parts {
+            state, streams, timed, ..
+        } = &mut parts;
+        if state.recording == 0 {
+            let alone = *timed;
+            return parts.stage(stage, |state, streams| state.issue(step, streams, alone));
+        }
+        state.script.push(step);
+        if state.uncaptured {
+            return Ok(());
+        }
+        state.issue(step, streams, false)
     }
 }
 
@@ -203,7 +229,7 @@ impl Parts<'_> {
     /// Issues a stage, and measures it if that is asked for.
     fn stage(&mut self, stage: Stage, work: impl FnOnce(&mut State, &Streams) -> Result<()>) -> Result<()> {
         let Self { state, streams, .. } = self;
-        if !self.timed || state.recording != 0 {
+        if !self.timed {
             return work(state, streams);
         }
         let number = state.timings.start(stage, &streams.compute)?;
@@ -254,7 +280,9 @@ impl State {
             l_ready: Event::new(device, false)?,
             transfer: Pinned::new(device, planes.image.bytes())?,
             planes,
+            script: Vec::new(),
             graph: None,
+            uncaptured: false,
             alignment: 0,
             recording: 0,
             timings: Timings::default(),
@@ -409,6 +437,36 @@ impl State {
         self.launch(&launches, stream, touches)
     }
 
+    /// Puts a stage on its stream. Illumination runs beside Restoration, but where times are taken: they mean something
+    /// only if it runs `alone`.
+    fn issue(&mut self, step: Step, streams: &Streams, alone: bool) -> Result<()> {
+        let compute = &streams.compute;
+        match step {
+            Step::Decompose => {
+                self.enqueue(Subnetwork::Decomposition, compute)?;
+                self.q_ready.record(compute)
+            }
+            Step::Update { gamma, lambda } => {
+                self.launch_update(gamma, lambda, compute)?;
+                self.q_ready.record(compute)
+            }
+            Step::Restore => self.enqueue(Subnetwork::Restoration, compute),
+            Step::Illuminate if alone => self.enqueue(Subnetwork::Illumination, compute),
+            Step::Illuminate => {
+                streams.side.wait(&self.q_ready)?;
+                self.enqueue(Subnetwork::Illumination, &streams.side)?;
+                self.l_ready.record(&streams.side)?;
+                compute.wait(&self.l_ready)
+            }
+            Step::Adjust => self.enqueue(Subnetwork::Adjustment, compute),
+        }
+    }
+
+    /// The recorded stages between ingest and compose, one after the other.
+    fn issue_script(&mut self, streams: &Streams) -> Result<()> {
+        (0..self.script.len()).try_for_each(|i| self.issue(self.script[i], streams, false))
+    }
+
     /// The block of settings for a frame.
     fn block(&self, parameters: Parameters, (input, output): (Surface, Surface)) -> Settings {
         Settings {
@@ -427,12 +485,22 @@ impl State {
         slot: usize,
         parameters: Parameters,
         surfaces: (Surface, Surface),
-        compute: &Stream,
+        streams: &Streams,
     ) -> Result<()> {
+        if self.alignment == 0 {
+            return Err(unprepared());
+        }
+        let compute = &streams.compute;
         let block = self.block(parameters, surfaces);
-        let graph = self.graph.as_ref().ok_or_else(unprepared)?;
         self.slots[slot].send_settings(&block, &self.settings, compute)?;
-        graph.launch(compute)?;
+        match &self.graph {
+            Some(graph) => graph.launch(compute)?,
+            None => {
+                self.launch_ingest(self.alignment, compute)?;
+                self.issue_script(streams)?;
+                self.launch_compose(self.alignment, compute)?;
+            }
+        }
         self.slots[slot].request_results(&self.settings, compute)
     }
 
@@ -488,6 +556,7 @@ impl Backend for TensorRtBackend {
         let mut parts = self.parts()?;
         let Parts { state, streams, .. } = &mut parts;
         state.refuse_pending()?;
+        state.timings.used = 0;
         state.slots[0].upload(input, &streams.upload, &streams.compute)?;
         let surfaces = state.slots[0].surfaces();
         state.current = state.block(Parameters::default(), surfaces);
@@ -501,49 +570,34 @@ impl Backend for TensorRtBackend {
     }
 
     fn decompose(&mut self) -> Result<()> {
-        self.stage(Stage::Decompose, |state, streams| {
-            state.enqueue(Subnetwork::Decomposition, &streams.compute)?;
-            state.q_ready.record(&streams.compute)
-        })
+        self.step(Stage::Decompose, Step::Decompose)
     }
 
     fn update(&mut self, gamma: f32, lambda: f32) -> Result<()> {
-        self.stage(Stage::Update, |state, streams| {
-            state.launch_update(gamma, lambda, &streams.compute)?;
-            state.q_ready.record(&streams.compute)
-        })
+        self.step(Stage::Update, Step::Update { gamma, lambda })
     }
 
     fn restore(&mut self) -> Result<()> {
-        self.stage(Stage::Restore, |state, streams| {
-            state.enqueue(Subnetwork::Restoration, &streams.compute)
-        })
+        self.step(Stage::Restore, Step::Restore)
     }
 
     fn illuminate(&mut self) -> Result<()> {
-        let alone = self.timed;
-        self.stage(Stage::Illuminate, |state, streams| {
-            if alone {
-                // Times mean something only if nothing runs beside.
-                return state.enqueue(Subnetwork::Illumination, &streams.compute);
-            }
-            streams.side.wait(&state.q_ready)?;
-            state.enqueue(Subnetwork::Illumination, &streams.side)?;
-            state.l_ready.record(&streams.side)?;
-            streams.compute.wait(&state.l_ready)
-        })
+        self.step(Stage::Illuminate, Step::Illuminate)
     }
 
     fn adjust(&mut self, ratio: f32) -> Result<()> {
-        let mut parts = self.parts()?;
-        let Parts { state, streams, .. } = &mut parts;
+        let Parts {
+            _entered,
+            state,
+            streams,
+            ..
+        } = self.parts()?;
         if state.recording == 0 {
             state.current.ratio = state.storage.bits(ratio);
             state.resend(&streams.compute)?;
         }
-        parts.stage(Stage::Adjust, |state, streams| {
-            state.enqueue(Subnetwork::Adjustment, &streams.compute)
-        })
+        drop(_entered);
+        self.step(Stage::Adjust, Step::Adjust)
     }
 
     fn compose(&mut self, _input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {
@@ -629,8 +683,13 @@ impl Replay for TensorRtBackend {
         } = self.parts()?;
         state.refuse_pending()?;
         state.graph = None;
+        state.script.clear();
         state.alignment = 0;
         streams.compute.drain()?;
+        if state.uncaptured {
+            state.recording = alignment;
+            return Ok(());
+        }
         Graph::begin(&streams.compute)?;
         state.recording = alignment;
         state.launch_ingest(alignment, &streams.compute)
@@ -643,25 +702,36 @@ impl Replay for TensorRtBackend {
             streams,
             ..
         } = self.parts()?;
-        state.launch_compose(state.recording, &streams.compute)?;
+        if state.uncaptured {
+            // What will be issued for every frame has to work once.
+            state.issue_script(streams)?;
+            streams.compute.drain()?;
+        } else {
+            state.launch_compose(state.recording, &streams.compute)?;
+            state.graph = Some(Graph::end(&streams.compute)?);
+        }
         state.alignment = std::mem::take(&mut state.recording);
-        state.graph = Some(Graph::end(&streams.compute)?);
         Ok(())
     }
 
-    fn abandon(&mut self) {
-        if let Ok(Parts {
+    fn abandon(&mut self, error: &Error) -> bool {
+        let Ok(Parts {
             _entered,
             state,
             streams,
             ..
         }) = self.parts()
-        {
-            state.alignment = 0;
-            if std::mem::take(&mut state.recording) != 0 {
-                Graph::abandon(&streams.compute);
-            }
+        else {
+            return false;
+        };
+        state.alignment = 0;
+        if std::mem::take(&mut state.recording) == 0 || state.uncaptured {
+            return false;
         }
+        Graph::abandon(&streams.compute);
+        log::warn!("stages are issued one by one for every frame, because they cannot be captured as a graph: {error}");
+        state.uncaptured = true;
+        true
     }
 
     fn submit(&mut self, input: &Frame<'_>, parameters: Parameters) -> Result<()> {
@@ -682,7 +752,7 @@ impl Replay for TensorRtBackend {
         slot.submitted = Instant::now();
         slot.upload(input, &streams.upload, &streams.compute)?;
         let surfaces = slot.surfaces();
-        state.replay(number, parameters, surfaces, &streams.compute)?;
+        state.replay(number, parameters, surfaces, streams)?;
         state.slots[number].download(&streams.download)?;
         state.pending += 1;
         Ok(())
@@ -755,7 +825,7 @@ impl Replay for TensorRtBackend {
         if let Some(stream) = after {
             state.slots[0].follow(StreamHandle(stream.handle()), &streams.compute)?;
         }
-        state.replay(0, parameters, (input.into(), output.into()), &streams.compute)?;
+        state.replay(0, parameters, (input.into(), output.into()), streams)?;
         let (luma_in, luma_out) = state.lumas(0)?;
         Ok(Report {
             total: started.elapsed(),

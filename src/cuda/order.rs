@@ -371,9 +371,11 @@ fn frames_in_device_memory_are_not_copied() {
     assert!(!bench.device.faults().is_empty());
 }
 
+/// Networks that cannot be captured run all the same; those that cannot run at all are an error.
 #[test]
-fn a_failed_recording_leaves_the_stream_usable() {
-    struct Failing(usize);
+fn what_cannot_be_captured_is_issued_for_every_frame() {
+    /// Fails at the runs of these numbers; the first is the warm-up, the second the capture.
+    struct Failing(usize, std::ops::RangeInclusive<usize>);
     impl Inference for Failing {
         fn shape(&mut self, _: &'static str, _: [usize; 4]) -> Result<()> {
             Ok(())
@@ -389,34 +391,58 @@ fn a_failed_recording_leaves_the_stream_usable() {
         }
         unsafe fn enqueue(&mut self, _: StreamHandle) -> Result<()> {
             self.0 += 1;
-            match self.0 {
-                2 => Err(Error::new(ErrorKind::BackendFailed, "as planned")),
-                _ => Ok(()),
+            if self.1.contains(&self.0) {
+                return Err(Error::new(ErrorKind::BackendFailed, "as planned"));
             }
+            Ok(())
         }
     }
-    struct OnceFailing;
-    impl Source for OnceFailing {
+    struct Failable(std::ops::RangeInclusive<usize>);
+    impl Source for Failable {
         fn load(&mut self, _: (usize, usize)) -> Result<Loaded> {
-            let failing = |_| Box::new(Failing(0)) as Box<dyn Inference>;
+            let failing = |which| {
+                let when = match which {
+                    Subnetwork::Illumination => self.0.clone(),
+                    _ => usize::MAX..=usize::MAX,
+                };
+                Box::new(Failing(0, when)) as Box<dyn Inference>
+            };
             Ok(Loaded {
                 contexts: Subnetwork::ALL.into_iter().map(failing).collect(),
                 storage: Storage::F32,
             })
         }
     }
-    let device = Arc::new(Recording::default());
-    let mut backend = TensorRtBackend::new(device.clone(), Box::new(OnceFailing)).unwrap();
-    let geometry = Geometry::new(spec(PixelFormat::Rgb, (32, 32)), 0, 1);
-    backend.prepare(&geometry).unwrap();
-    let schedule = Pack::open("lite").unwrap().manifest().schedule;
-    // Each of the networks fails at its second run, the first of which was the warm-up.
-    for _ in Subnetwork::ALL {
-        let error = record(&mut backend, &schedule, 16).unwrap_err();
-        assert_eq!(error.to_string(), "as planned");
+    let spec = spec(PixelFormat::Rgb, (32, 32));
+    let bench = |when| {
+        let mut bench = Bench::new(Storage::F32, spec, 0);
+        bench.backend = TensorRtBackend::new(bench.device.clone(), Box::new(Failable(when))).unwrap();
+        bench.backend.prepare(&Geometry::new(spec, 0, 4)).unwrap();
+        bench
+    };
+    let mut once = bench(2..=2);
+    once.record();
+    assert_eq!(once.backend.replay().unwrap().alignment(), 16);
+    once.device.take();
+    for _ in 0..2 {
+        once.submit(Parameters::default()).unwrap();
+        once.submit(Parameters::default()).unwrap();
+        once.collect().unwrap();
+        once.collect().unwrap();
     }
-    record(&mut backend, &schedule, 16).unwrap();
-    assert_eq!(backend.replay().unwrap().alignment(), 16);
+    let issued = once.device.take();
+    let count = |wanted: &dyn Fn(&Operation) -> bool| issued.iter().filter(|o| wanted(o)).count();
+    assert_eq!(count(&|o| matches!(o, Operation::LaunchGraph(_))), 0);
+    assert_eq!(count(&|o| matches!(o, Operation::Enqueue("illumination", _))), 4 * 3);
+    assert_eq!(allocations(&issued), 0);
+    once.check("without a graph");
+
+    let mut always = bench(2..=usize::MAX);
+    let error = record(&mut always.backend, &always.schedule, 16).unwrap_err();
+    assert_eq!(error.to_string(), "as planned");
+    assert_eq!(always.backend.replay().unwrap().alignment(), 0);
+    assert!(always.submit(Parameters::default()).is_err());
+    always.check("not at all");
 }
 
 #[test]

@@ -152,6 +152,35 @@ if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ]; 
             "video/x-raw,format=$format,width=1280,height=720,framerate=30/1" ! \
             uretinexenhance backend="$backend" model=lite ! fakesink
     done
+    if [ "$backend" = tensorrt ] && gst-inspect-1.0 --exists cudaupload && gst-inspect-1.0 --exists cudadownload; then
+        cuda='video/x-raw(memory:CUDAMemory)'
+        for format in NV12 P010_10LE RGBA BGRA RGB RGBx BGRx; do
+            for size in 1280x720 644x362; do # Rows without padding, whose bytes are anybody's.
+                source="videotestsrc num-buffers=10 pattern=18 ! video/x-raw,format=$format,width=${size%x*},height=${size#*x},framerate=30/1"
+                element="uretinexenhance backend=tensorrt model=lite"
+                # shellcheck disable=SC2086 # One word for each word of the pipeline.
+                succeeds "$format $size in CUDA memory" timeout 600 gst-launch-1.0 -q $source ! cudaupload ! "$cuda" ! \
+                    $element ! "$cuda" ! cudadownload ! video/x-raw ! filesink location="$scratch/device.raw"
+                # shellcheck disable=SC2086
+                timeout 600 gst-launch-1.0 -q $source ! $element ! filesink location="$scratch/host.raw" >"$scratch/out" 2>&1
+                if [ -s "$scratch/device.raw" ] && cmp -s "$scratch/device.raw" "$scratch/host.raw"; then
+                    passed "$format $size is what it is in system memory"
+                else
+                    failed "$format $size differs from system memory in $(cmp -l "$scratch/device.raw" "$scratch/host.raw" 2>&1 | wc -l) bytes"
+                fi
+            done
+        done
+        succeeds "two elements, one context" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=100 ! \
+            video/x-raw,format=NV12,width=1280,height=720 ! cudaupload ! "$cuda" ! uretinexenhance backend=tensorrt ! \
+            uretinexenhance backend=tensorrt ! "$cuda" ! fakesink
+        if gst-inspect-1.0 --exists nvh264dec && gst-inspect-1.0 --exists x264enc; then
+            succeeds "from the decoder" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=100 ! \
+                video/x-raw,format=NV12,width=1280,height=720 ! x264enc ! h264parse ! nvh264dec ! "$cuda" ! \
+                uretinexenhance backend=tensorrt ! "$cuda" ! fakesink
+        fi
+    else
+        skipped "frames in CUDA memory: backend $backend, or GStreamer has no cudaupload"
+    fi
 else
     skipped "no GStreamer, or no libgsturetinex.so"
 fi
