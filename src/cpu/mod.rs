@@ -195,8 +195,8 @@ mod tests {
     use crate::unfold::unfold;
 
     /// The picture that a pack makes of a dark one with noise and lamps.
-    fn bright(pack: &Pack, precision: Precision) -> Result<Vec<u8>> {
-        const SIZE: (usize, usize) = (184, 104);
+    fn bright(pack: &Pack, precision: Precision, threads: usize) -> Result<Vec<u8>> {
+        const SIZE: (usize, usize) = (376, 104);
         let mut state = 7u32;
         let mut noise = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -223,7 +223,7 @@ mod tests {
             stride,
         };
         let mut output = FrameMut::new(spec, [plane])?;
-        let mut backend = CpuBackend::new(pack, precision, 0)?;
+        let mut backend = CpuBackend::new(pack, precision, threads)?;
         backend.prepare(&Geometry::new(spec, 0, pack.manifest().multiple))?;
         let schedule = &pack.manifest().schedule;
         unfold(&mut backend, schedule, &input, Parameters::default(), &mut output)?;
@@ -234,14 +234,14 @@ mod tests {
     fn fp16_is_within_50_db_or_refused() {
         for name in ["full", "lite"] {
             let pack = Pack::open(name).unwrap();
-            let half = bright(&pack, Precision::Fp16);
+            let half = bright(&pack, Precision::Fp16, 0);
             if !Level::current().has_fixed_point() {
                 let error = half.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::InvalidOption);
                 assert!(error.to_string().contains("precision=fp32"), "{error}");
                 continue;
             }
-            let (half, whole) = (half.unwrap(), bright(&pack, Precision::Fp32).unwrap());
+            let (half, whole) = (half.unwrap(), bright(&pack, Precision::Fp32, 0).unwrap());
             let squares = half
                 .iter()
                 .zip(&whole)
@@ -249,6 +249,24 @@ mod tests {
             let psnr = 10.0 * (255.0f64.powi(2) * half.len() as f64 / squares.sum::<f64>()).log10();
             println!("{name}: {psnr:.1} dB");
             assert!(psnr >= 50.0 && psnr.is_finite(), "{name}: {psnr} dB");
+        }
+    }
+
+    /// Whichever thread does a task, and when: the picture is the same to the last bit.
+    #[test]
+    fn threads_do_not_change_the_picture() {
+        for name in ["full", "lite"] {
+            let pack = Pack::open(name).unwrap();
+            let alone = bright(&pack, Precision::Fp32, 1).unwrap();
+            std::thread::scope(|s| {
+                for _ in 0..3 {
+                    s.spawn(|| {
+                        for threads in [0, 2, 0] {
+                            assert!(bright(&pack, Precision::Fp32, threads).unwrap() == alone, "{name}");
+                        }
+                    });
+                }
+            });
         }
     }
 }
