@@ -171,7 +171,8 @@ impl URetinexEnhance {
         };
         match choice {
             OnEngineBuild::Wait => {
-                building::run(job, &self.obj(), &AtomicBool::new(false)).or_else(|e| enhancer.fall_back(e))?;
+                building::run(|observer| job.run(observer), &self.obj(), &AtomicBool::new(false))
+                    .or_else(|e| enhancer.fall_back(e))?;
                 return without_panic(|| enhancer.prepare(spec));
             }
             OnEngineBuild::Passthrough => {}
@@ -190,7 +191,11 @@ impl URetinexEnhance {
                 })?);
             }
         }
-        worker.building = Some(Building::start(job, worker.tenant.context.clone(), &self.obj())?);
+        worker.building = Some(Building::start(
+            |observer| job.run(observer),
+            worker.tenant.context.clone(),
+            &self.obj(),
+        )?);
         Ok(())
     }
 
