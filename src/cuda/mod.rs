@@ -39,3 +39,5 @@ pub(crate) use launch::{Storage, Surface};
 #[cfg(test)]
 pub(crate) use order::on_recorder;
 pub(crate) use update::Update;
+#[cfg(test)]
+pub(crate) use whole::on_processor;
