@@ -21,8 +21,10 @@ mod order;
 mod recording;
 mod reference;
 mod slot;
+mod state;
 #[cfg(test)]
 mod tests;
+mod timings;
 mod update;
 mod values;
 #[cfg(test)]
