@@ -552,7 +552,7 @@ mod tests {
         );
         let error = Enhancer::new(&options(BackendChoice::TensorRt)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::BackendUnavailable);
-        assert_eq!(error.to_string(), lack);
+        assert!(error.to_string().ends_with(&lack), "{error}");
     }
 
     #[test]

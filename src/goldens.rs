@@ -12,6 +12,7 @@ use zip::ZipArchive;
 
 use crate::backend::{Backend, Geometry, Quantity};
 use crate::cpu::CpuBackend;
+use crate::cuda::{EngineSource, TensorRtBackend, on_processor};
 use crate::error::Result;
 use crate::frame::{Colorimetry, Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut};
 use crate::pack::{Pack, Precision};
@@ -171,11 +172,23 @@ fn every_stage_matches_pytorch() {
         return eprintln!("SKIPPED: no converted checkpoint (engines/convert.py; set URETINEX_AUTHORS_PACK)");
     };
     let pack = Pack::open(pack.to_str().unwrap()).unwrap();
-    let mut backend = CpuBackend::new(&pack, Precision::Fp32, 0).unwrap();
-    let mut files = 0;
-    for entry in std::fs::read_dir(shared.join("official/golden")).unwrap() {
-        compare(&mut backend, &pack, &entry.unwrap().path(), 1e-4);
-        files += 1;
+    let cpu = CpuBackend::new(&pack, Precision::Fp32, 0).unwrap();
+    // The kernels and the order of the GPU's stages, on the processor.
+    let kernels = on_processor(&pack);
+    let mut backends: Vec<(Box<dyn Backend>, f32)> = vec![(Box::new(cpu), 1e-4), (Box::new(kernels), 1e-4)];
+    match EngineSource::new(&pack, 0, None, Some(Precision::Fp32), None, 0) {
+        Ok(source) => {
+            let gpu = TensorRtBackend::new(source.device(), Box::new(source)).unwrap();
+            backends.push((Box::new(gpu), 2e-3));
+        }
+        Err(e) => eprintln!("SKIPPED on a GPU: {e}"),
     }
-    assert!(files > 0, "no golden files in {}", shared.display());
+    for (backend, tolerance) in &mut backends {
+        let mut files = 0;
+        for entry in std::fs::read_dir(shared.join("official/golden")).unwrap() {
+            compare(&mut **backend, &pack, &entry.unwrap().path(), *tolerance);
+            files += 1;
+        }
+        assert!(files > 0, "no golden files in {}", shared.display());
+    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use uretinex::{Enhancer, FrameSpec};
 
-/// Prepares for frames of `spec`. Engines that are loaded or built for it are told of on standard error.
-pub fn prepare(enhancer: &mut Enhancer, spec: &FrameSpec) -> uretinex::Result<()> {
+/// Has the engines for frames of `spec`, if the backend has any; told of on standard error.
+pub fn engines(enhancer: &mut Enhancer, spec: &FrameSpec) -> uretinex::Result<()> {
     if let Some(job) = enhancer.engine_job(spec)? {
         let bar = ProgressBar::new_spinner();
         bar.enable_steady_tick(Duration::from_millis(100));
@@ -18,5 +18,11 @@ pub fn prepare(enhancer: &mut Enhancer, spec: &FrameSpec) -> uretinex::Result<()
         bar.finish_and_clear();
         made.or_else(|e| enhancer.fall_back(e))?;
     }
+    Ok(())
+}
+
+/// Prepares for frames of `spec`, engines first.
+pub fn prepare(enhancer: &mut Enhancer, spec: &FrameSpec) -> uretinex::Result<()> {
+    engines(enhancer, spec)?;
     enhancer.prepare(spec)
 }

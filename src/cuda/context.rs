@@ -447,3 +447,6 @@ impl Device for Cuda {
             .map_err(|e| failed("cuMemGetInfo", e))
     }
 }
+
+#[cfg(test)]
+mod tests;

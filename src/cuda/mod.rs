@@ -21,8 +21,10 @@ mod order;
 mod recording;
 mod reference;
 mod slot;
+mod state;
 #[cfg(test)]
 mod tests;
+mod timings;
 mod update;
 mod values;
 #[cfg(test)]
@@ -39,3 +41,5 @@ pub(crate) use launch::{Storage, Surface};
 #[cfg(test)]
 pub(crate) use order::on_recorder;
 pub(crate) use update::Update;
+#[cfg(test)]
+pub(crate) use whole::on_processor;

@@ -59,7 +59,8 @@ impl Inference for Pretended {
     }
 }
 
-struct Networks(Storage);
+/// Networks that are only told of.
+pub(super) struct Networks(pub Storage);
 
 impl Source for Networks {
     fn load(&mut self, _padded: (usize, usize)) -> Result<Loaded> {
@@ -85,7 +86,7 @@ pub(crate) fn on_recorder(memory: usize) -> TensorRtBackend {
     TensorRtBackend::new(device, Box::new(Networks(Storage::F16))).unwrap()
 }
 
-fn spec(format: PixelFormat, (width, height): (usize, usize)) -> FrameSpec {
+pub(super) fn spec(format: PixelFormat, (width, height): (usize, usize)) -> FrameSpec {
     FrameSpec {
         format,
         width,

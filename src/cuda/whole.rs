@@ -301,6 +301,13 @@ fn source(storage: Storage, spoil: Option<f32>) -> (Arc<HostDevice>, Processor) 
     (device, source)
 }
 
+/// The backend on the processor, in 32 bits.
+pub(crate) fn on_processor(pack: &Pack) -> TensorRtBackend {
+    let (device, mut source) = source(Storage::F32, None);
+    source.pack = pack.clone();
+    TensorRtBackend::new(device, Box::new(source)).unwrap()
+}
+
 /// A frame's bytes without gaps between rows.
 #[derive(Clone, PartialEq)]
 struct Picture {

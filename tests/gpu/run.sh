@@ -1,7 +1,11 @@
 #!/bin/bash
 # The GPU path on a machine with an NVIDIA GPU: whether it is right, what happens when something is wrong, how fast it is.
 #
-#   tests/gpu/run.sh [--release DIR] [--tensorrt DIR] [--models "lite full"] [--sizes "1280x720 …"] [--frames N]
+#   tests/gpu/run.sh [--release DIR] [--tensorrt DIR] [--models "lite full"] [--sizes "1280x720 …"] [--precisions "fp16 fp32"]
+#                    [--frames N] [--cache DIR] [--only "selftest failures sanitizer element speed"]
+#
+# Engines are built for every model, precision and size, which takes minutes each time; --cache DIR keeps them from one
+# run to the next. --only runs some of the parts.
 #
 # Needs the release binaries (uretinex and, for the element, libgsturetinex.so), an NVIDIA driver, and a folder with
 # TensorRT's libraries unless the system has them. Nothing is installed and nothing is left behind. Where Python has
@@ -13,6 +17,7 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 release=$repository/target/release tensorrt= models="lite full" sizes="1280x720 1920x1080 3840x2160" frames=1000
+precisions="fp16 fp32" cache= only="selftest failures sanitizer element speed"
 while [ $# -gt 0 ]; do
     case $1 in
         --release) release=$2 ;;
@@ -20,7 +25,10 @@ while [ $# -gt 0 ]; do
         --models) models=$2 ;;
         --sizes) sizes=$2 ;;
         --frames) frames=$2 ;;
-        *) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
+        --precisions) precisions=$2 ;;
+        --cache) cache=$2 ;;
+        --only) only=$2 ;;
+        *) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift 2 || exit 2
 done
@@ -33,7 +41,7 @@ if [ -n "$tensorrt" ]; then
 fi
 scratch=$(mktemp -d) || exit 2
 trap 'rm -rf "$scratch"' EXIT
-export URETINEX_ENGINE_CACHE=$scratch/engines XDG_CACHE_HOME=$scratch/cache
+export URETINEX_ENGINE_CACHE=${cache:-$scratch/engines} XDG_CACHE_HOME=$scratch/cache
 failures=0
 
 title() { printf '\n== %s\n' "$*"; }
@@ -61,6 +69,8 @@ refused() {
 }
 # field NAME: a number or a text of the JSON object in $scratch/json.
 field() { grep -o "\"$1\":[^,}]*" "$scratch/json" | head -1 | cut -d: -f2- | tr -d '"'; }
+# wanted PART: it is to be run.
+wanted() { case " $only " in *" $1 "*) ;; *) return 1 ;; esac; }
 bench() { "$uretinex" bench --backend "$backend" "$@"; }
 
 title "Machine"
@@ -70,9 +80,10 @@ command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,m
 "$uretinex" doctor || failures=$((failures + 1))
 
 for model in $models; do
-    title "Engines of $model, built from nothing"
+    wanted selftest || continue
+    title "Engines of $model"
     if [ "$backend" = tensorrt ]; then
-        for precision in fp32 fp16; do
+        for precision in $precisions; do
             SECONDS=0
             succeeds "$model $precision for 1920x1080" \
                 "$uretinex" engines build --model "$model" --precision $precision --size 1920x1080
@@ -83,11 +94,15 @@ for model in $models; do
         skipped "$backend has none"
     fi
     title "$model against the processor, and what may go wrong"
-    "$uretinex" selftest --backend "$backend" --model "$model" --frames "$frames" || failures=$((failures + 1))
+    for precision in $precisions; do
+        [ "$backend" = tensorrt ] || [ $precision = fp32 ] || continue
+        "$uretinex" selftest --backend "$backend" --model "$model" --precision $precision --frames "$frames" ||
+            failures=$((failures + 1))
+    done
 done
 
 title "Processes and libraries"
-if [ "$backend" = tensorrt ]; then
+if [ "$backend" = tensorrt ] && wanted failures; then
     cache=$scratch/two
     build() { "$uretinex" engines build --model lite --precision fp16 --size 640x360 --cache "$cache"; }
     build >"$scratch/one" 2>&1 &
@@ -106,7 +121,9 @@ if [ "$backend" = tensorrt ]; then
         env URETINEX_TENSORRT="$scratch/empty" "$uretinex" bench --backend tensorrt --frames 1
     if [ -n "$tensorrt" ]; then
         mkdir "$scratch/parserless"
-        for library in "$tensorrt"/*; do
+        libraries=$tensorrt
+        [ -d "$tensorrt/lib" ] && libraries=$tensorrt/lib
+        for library in "$libraries"/*; do
             case $library in *nvonnxparser*) ;; *) ln -s "$library" "$scratch/parserless/" ;; esac
         done
         refused "TensorRT without its parser" "parser" \
@@ -120,12 +137,12 @@ if [ "$backend" = tensorrt ]; then
     succeeds "engines made for something else are built anew" \
         bench --model lite --precision fp16 --size 640x360 --frames 3 --engine-cache "$cache"
 else
-    skipped "$backend needs neither"
+    skipped "not with --backend $backend, or not wanted"
 fi
 
 title "Kernels under compute-sanitizer"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -1)
-if [ "$backend" = tensorrt ] && [ -n "$sanitizer" ]; then
+if [ "$backend" = tensorrt ] && [ -n "$sanitizer" ] && wanted sanitizer; then
     # All kernels for accesses; for races and undefined memory ours alone, if this version can choose.
     ours=
     "$sanitizer" --help 2>&1 | grep -q -- --kernel-regex &&
@@ -141,11 +158,11 @@ if [ "$backend" = tensorrt ] && [ -n "$sanitizer" ]; then
         done
     done
 else
-    skipped "there is none"
+    skipped "there is none, or it is not wanted"
 fi
 
 title "The element"
-if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ]; then
+if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ] && wanted element; then
     export GST_PLUGIN_PATH=$release GST_REGISTRY=$scratch/registry
     for format in NV12 P010_10LE RGBA; do
         succeeds "200 frames $format" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=200 pattern=18 ! \
@@ -182,9 +199,10 @@ if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ]; 
         skipped "frames in CUDA memory: backend $backend, or GStreamer has no cudaupload"
     fi
 else
-    skipped "no GStreamer, or no libgsturetinex.so"
+    skipped "no GStreamer, no libgsturetinex.so, or not wanted"
 fi
 
+wanted speed || { title "Result"; echo "$failures failed"; [ $failures -eq 0 ]; exit; }
 title "Speed"
 printf '%-6s %-10s %-7s %-5s %10s %10s %10s  %s\n' model size memory type frames/s "ms/frame" GFLOP/s "ms for each stage"
 memories="system device"
@@ -193,7 +211,7 @@ for model in $models; do
     for size in $sizes; do
         count=300
         [ "$backend" = tensorrt ] || count=3
-        for precision in fp16 fp32; do
+        for precision in $precisions; do
             [ "$backend" = tensorrt ] || [ $precision = fp32 ] || continue
             for memory in $memories; do
                 if ! bench --model "$model" --size "$size" --precision $precision --memory $memory --frames $count --json \
