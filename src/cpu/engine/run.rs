@@ -64,11 +64,12 @@ pub fn run(
             frame,
         };
         let (extents, front) = (&part.extents[first..end], &part.front);
-        front.begin();
         // Small frames are done before another thread has come to help.
         let widest = extents.iter().map(Extent::tasks).max().unwrap_or(1);
+        let threads = pool.threads().min((widest / 2).max(1));
+        front.begin(extents, threads);
         let args = Shared((bound, &scratch));
-        pool.run(pool.threads().min((widest / 2).max(1)), &|thread| {
+        pool.run(threads, &|thread| {
             let (bound, scratch) = args.get();
             let &(scratch, len) = scratch.get();
             let _watch = front.watch();

@@ -4,6 +4,10 @@
 //! it has passed that row by as many rows as either of them reads beyond its own. By induction every earlier step is
 //! further ahead still, so whatever a step reads is there, and whatever it writes over has been read. Threads take the
 //! last step that may go on, so that values are used while they are in the caches, and meet once for the whole group.
+//!
+//! Several threads begin in the middle of the frame: one half of them goes up, the other half down, and each helps the
+//! other only when it has nothing of its own. So what a thread reads was written by the same one, but for rows in the
+//! middle. Where two cores share no cache, a line that the other one wrote is several times as far as memory of one's own.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -37,12 +41,18 @@ impl Extent {
         self.items.div_ceil(self.per_task)
     }
 
-    /// Rows of the frame that are complete once the first `tasks` tasks are.
-    fn complete(&self, tasks: usize) -> usize {
-        if tasks >= self.tasks() {
-            return usize::MAX;
+    /// The rows of the frame that are complete once tasks `first` up to `last` are, as their begin and end.
+    fn complete(&self, first: usize, last: usize) -> (usize, usize) {
+        let begin = (first * self.per_task).div_ceil(self.across) * self.tall;
+        if last >= self.tasks() {
+            return (begin, usize::MAX);
         }
-        tasks * self.per_task / self.across * self.tall
+        (begin, last * self.per_task / self.across * self.tall)
+    }
+
+    /// Where the rows of a task begin.
+    fn begin(&self, task: usize) -> usize {
+        task * self.per_task / self.across * self.tall
     }
 
     /// Where the rows of a task end.
@@ -69,12 +79,14 @@ pub struct Front {
 }
 
 struct State {
-    /// Of each step, the first task that no one has taken.
-    next: Vec<usize>,
+    /// Of each step, the tasks that have been taken: from the first of them up to, not including, the last.
+    taken: Vec<(usize, usize)>,
     /// Of each thread, the step and task that it is at.
     busy: Vec<Option<(usize, usize)>>,
     /// The first step that has tasks left.
     first: usize,
+    /// Work begins in the middle.
+    halves: bool,
     /// A task has panicked: the others end.
     failed: bool,
 }
@@ -84,9 +96,10 @@ impl Front {
     pub fn new(steps: usize, threads: usize) -> Self {
         Self {
             state: Mutex::new(State {
-                next: vec![0; steps],
+                taken: vec![(0, 0); steps],
                 busy: vec![None; threads],
                 first: 0,
+                halves: false,
                 failed: false,
             }),
         }
@@ -96,10 +109,15 @@ impl Front {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Begins a group.
-    pub fn begin(&self) {
-        let mut state = self.lock();
-        state.next.fill(0);
+    /// Begins a group, for `threads` threads.
+    pub fn begin(&self, extents: &[Extent], threads: usize) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.halves = threads > 1;
+        for (step, extent) in extents.iter().enumerate() {
+            let middle = state.middle(extent);
+            state.taken[step] = (middle, middle);
+        }
         state.busy.fill(None);
         state.first = 0;
         state.failed = false;
@@ -115,19 +133,26 @@ impl Front {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.busy[thread] = None;
-        while state.first < extents.len() && state.next[state.first] >= extents[state.first].tasks() {
+        while state.first < extents.len() && state.taken[state.first] == (0, extents[state.first].tasks()) {
             state.first += 1;
         }
         if state.failed || state.first >= extents.len() {
             return Next::End;
         }
-        // No step is ahead of one that has not begun.
-        let begun = (state.first..extents.len()).find(|&s| state.next[s] == 0);
-        let last = begun.unwrap_or(extents.len() - 1);
-        let step = (state.first..=last).rev().find(|&s| state.ready(extents, s));
-        let Some(step) = step else { return Next::Wait };
-        let task = state.next[step];
-        state.next[step] += 1;
+        let steps = state.first..extents.len();
+        let found = [thread % 2 == 0, thread % 2 != 0].into_iter().find_map(|up| {
+            let ready = |&step: &usize| state.ready(extents, step, up);
+            steps.clone().rev().find(ready).map(|step| (step, up))
+        });
+        let Some((step, up)) = found else { return Next::Wait };
+        let (first, last) = &mut state.taken[step];
+        let task = if up {
+            *first -= 1;
+            *first
+        } else {
+            *last += 1;
+            *last - 1
+        };
         state.busy[thread] = Some((step, task));
         Next::Task { step, task }
     }
@@ -145,18 +170,36 @@ impl Drop for Watch<'_> {
 }
 
 impl State {
-    fn ready(&self, extents: &[Extent], step: usize) -> bool {
-        let (extent, task) = (&extents[step], self.next[step]);
-        if task >= extent.tasks() {
-            return false;
-        }
+    /// The task of a step that work begins at.
+    fn middle(&self, extent: &Extent) -> usize {
+        if self.halves { extent.tasks() / 2 } else { 0 }
+    }
+
+    /// Whether the next task of a step, upwards or downwards, may be taken.
+    fn ready(&self, extents: &[Extent], step: usize, up: bool) -> bool {
+        let (extent, (first, last)) = (&extents[step], self.taken[step]);
+        let task = match up {
+            true if first == 0 => return false,
+            true => first - 1,
+            false if last >= extent.tasks() => return false,
+            false => last,
+        };
         if step == 0 {
             return true;
         }
         let before = &extents[step - 1];
-        let at = self.busy.iter().flatten().filter(|b| b.0 + 1 == step).map(|b| b.1);
-        let done = at.fold(self.next[step - 1], usize::min);
-        before.complete(done) >= extent.end(task).saturating_add(extent.reach.max(before.reach))
+        let (mut first, mut last) = self.taken[step - 1];
+        let middle = self.middle(before);
+        for &(_, at) in self.busy.iter().flatten().filter(|b| b.0 + 1 == step) {
+            if at < middle {
+                first = first.max(at + 1);
+            } else {
+                last = last.min(at);
+            }
+        }
+        let (begin, end) = before.complete(first, last);
+        let reach = extent.reach.max(before.reach);
+        begin <= extent.begin(task).saturating_sub(reach) && end >= extent.end(task).saturating_add(reach)
     }
 }
 
@@ -178,7 +221,7 @@ mod tests {
     fn a_panic_ends_the_group() {
         let extents = [extent(1, 48, 5, 1, 1), extent(1, 48, 48, 1, 1)];
         let front = Front::new(2, 2);
-        front.begin();
+        front.begin(&extents, 1);
         assert_eq!(front.next(&extents, 0), Next::Task { step: 0, task: 0 });
         let panicking = std::panic::AssertUnwindSafe(|| {
             let _watch = front.watch();
@@ -186,7 +229,7 @@ mod tests {
         });
         assert!(std::panic::catch_unwind(panicking).is_err());
         assert_eq!(front.next(&extents, 1), Next::End);
-        front.begin();
+        front.begin(&extents, 1);
         assert_eq!(front.next(&extents, 1), Next::Task { step: 0, task: 0 });
     }
 
@@ -202,8 +245,8 @@ mod tests {
         ];
         let front = Front::new(8, 3);
         let mut random = 1u32;
-        for _ in 0..50 {
-            front.begin();
+        for round in 0..60 {
+            front.begin(&extents, 1 + round % 3);
             // Of each step, the rows that are done.
             let mut ended: Vec<Vec<bool>> = extents.iter().map(|e| vec![false; e.tasks()]).collect();
             let mut at: [Next; 3] = [Next::Wait; 3];
@@ -220,11 +263,12 @@ mod tests {
                 };
                 handed += 1;
                 for (s, e) in extents.iter().enumerate().take(step) {
-                    let rows = (extents[step].end(task) + extents[step].reach.max(e.reach)).min(48);
+                    let reach = extents[step].reach.max(e.reach);
+                    let rows =
+                        extents[step].begin(task).saturating_sub(reach)..(extents[step].end(task) + reach).min(48);
                     for (t, &done) in ended[s].iter().enumerate() {
-                        let begin = t * e.per_task / e.across * e.tall;
                         assert!(
-                            done || begin >= rows,
+                            done || e.begin(t) >= rows.end || e.end(t) <= rows.start,
                             "step {step} task {task} before step {s} task {t}"
                         );
                     }
