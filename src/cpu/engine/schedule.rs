@@ -140,7 +140,8 @@ impl Front {
             return Next::End;
         }
         let steps = state.first..extents.len();
-        let found = [thread % 2 == 0, thread % 2 != 0].into_iter().find_map(|up| {
+        let own = thread.is_multiple_of(2);
+        let found = [own, !own].into_iter().find_map(|up| {
             let ready = |&step: &usize| state.ready(extents, step, up);
             steps.clone().rev().find(ready).map(|step| (step, up))
         });
