@@ -85,8 +85,8 @@ pub enum Precision {
     Fp16,
 }
 
-/// The pack that `auto` stands for, on the processor and on a GPU alike: of the packs that ship, `lite` gives the better
-/// pictures at present.
+/// The pack that `auto` stands for, on the processor and on a GPU alike: a hundredth of `full`'s cost, and pictures that
+/// are at present nearly as good; see docs/quality.md.
 const AUTO: &str = "lite";
 
 /// Where a pack's files are.
