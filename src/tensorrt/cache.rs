@@ -106,7 +106,9 @@ fn plain(text: &str) -> String {
 
 /// A lock that is held until it is dropped; none where the folder cannot have one.
 #[derive(Debug)]
-pub(super) struct Lock(#[allow(dead_code)] Option<File>);
+pub(super) struct Lock {
+    _held: Option<File>,
+}
 
 impl EngineCache {
     /// The cache in `folder`, or without one in that of the environment variable [`CACHE_VARIABLE`], in
@@ -273,12 +275,12 @@ impl EngineCache {
             Ok(file) => file,
             Err(e) => {
                 log::debug!("no lock {}: {e}", path.display());
-                return Ok(Lock(None));
+                return Ok(Lock { _held: None });
             }
         };
         for round in 0u32.. {
             match file.try_lock() {
-                Ok(()) => return Ok(Lock(Some(file))),
+                Ok(()) => return Ok(Lock { _held: Some(file) }),
                 Err(TryLockError::WouldBlock) => {
                     if round % TELL == 0 {
                         waiting()?;
@@ -294,7 +296,7 @@ impl EngineCache {
                 }
             }
         }
-        Ok(Lock(None))
+        Ok(Lock { _held: None })
     }
 
     /// What is in the cache at `place`, or what `build` makes, which is then kept there. `read` turns a body into what

@@ -234,6 +234,23 @@ mod tests {
         assert_eq!(front.next(&extents, 1), Next::Task { step: 0, task: 0 });
     }
 
+    /// Two threads that take turns read what they wrote themselves, but for what the middle asks of the other half.
+    #[test]
+    fn threads_keep_to_their_halves() {
+        let extents = [extent(1, 48, 1, 1, 1); 3];
+        let front = Front::new(3, 2);
+        front.begin(&extents, 2);
+        let mut away = 0;
+        for turn in 0.. {
+            match front.next(&extents, turn % 2) {
+                Next::Task { task, .. } => away += usize::from((task < 24) != (turn % 2 == 0)),
+                Next::Wait => continue,
+                Next::End => break,
+            }
+        }
+        assert!(away <= 6, "{away} of 144 tasks went to the other half's thread");
+    }
+
     /// Whichever thread is fast: no task is handed out before all that it may read, and all are handed out once.
     #[test]
     fn no_task_runs_ahead_of_what_it_reads() {
