@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cuda::{DeviceFrameBuffer, EngineJob, GpuFigures};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, RawStream};
 use crate::pack::Precision;
 use crate::stage::{Parameters, Report, Stage};
@@ -157,8 +157,11 @@ pub trait Replay {
     /// Sends a frame on its way, and waits for nothing.
     fn submit(&mut self, input: &Frame<'_>, parameters: Parameters) -> Result<()>;
 
-    /// Waits for the oldest frame under way.
+    /// Waits for the oldest frame under way, which is under way no more, whatever comes of it.
     fn collect(&mut self, output: &mut FrameMut<'_>) -> Result<Report>;
+
+    /// As [`collect`](Replay::collect), for a frame that nobody wants any more.
+    fn discard(&mut self) -> Result<()>;
 
     /// Device memory for a frame.
     fn device_frame(&self, spec: &FrameSpec) -> Result<DeviceFrameBuffer>;
@@ -186,6 +189,14 @@ pub trait Replay {
         after: Option<RawStream>,
         parameters: Parameters,
     ) -> Result<Report>;
+}
+
+/// The error of collecting where nothing was submitted.
+pub(crate) fn none_pending() -> Error {
+    Error::new(
+        ErrorKind::InvalidOption,
+        "no submitted frame is under way: submit one first",
+    )
 }
 
 #[cfg(test)]

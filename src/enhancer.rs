@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::backend::{Backend, Geometry, Quantity, Replay};
+use crate::backend::{Backend, Geometry, Quantity, Replay, none_pending};
 use crate::cpu::CpuBackend;
 use crate::cuda::{DeviceFrameBuffer, EngineJob, EngineSource, GpuFigures, RawContext, Surface, TensorRtBackend};
 use crate::error::{Error, ErrorKind, Result};
@@ -123,6 +123,18 @@ impl Enhancer {
         if backend.name() != "cpu" || options.backend != BackendChoice::Auto {
             log::info!("{name} on {}", backend.name());
         }
+        Self::assemble(pack, options, backend, may_fall_back)
+    }
+
+    /// As [`new`](Self::new), on a backend of the caller's own, whatever the options say of backends.
+    ///
+    /// # Errors
+    /// Those of the pack, as for [`new`](Self::new).
+    pub fn with_backend(options: &Options, backend: Box<dyn Backend>) -> Result<Self> {
+        Self::assemble(Pack::open(&options.model)?, options, backend, false)
+    }
+
+    fn assemble(pack: Pack, options: &Options, backend: Box<dyn Backend>, may_fall_back: bool) -> Result<Self> {
         let mut enhancer = Self {
             options: options.clone(),
             pack,
@@ -344,13 +356,21 @@ impl Enhancer {
             return replay.collect(output);
         }
         let (Some(held), Some(parameters)) = (self.held.frame(), self.waiting.take()) else {
-            return Err(Error::new(
-                ErrorKind::InvalidOption,
-                "no submitted frame is under way: submit one first",
-            ));
+            return Err(none_pending());
         };
         let schedule = &self.pack.manifest().schedule;
         unfold(&mut *self.backend, schedule, &held?, parameters, output)
+    }
+
+    /// Waits for the frame that was submitted first, and forgets it. It is under way no more, even if this fails.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if no frame is under way, [`ErrorKind::BackendFailed`].
+    pub fn discard(&mut self) -> Result<()> {
+        match self.backend.replay() {
+            Some(replay) => replay.discard(),
+            None => self.waiting.take().map(|_| ()).ok_or_else(none_pending),
+        }
     }
 
     /// Takes a frame in device memory through the network, without a copy of it, after all that was issued on `after`;
@@ -606,6 +626,13 @@ mod tests {
         enhancer.collect(&mut frame_mut(&mut collected, s)).unwrap();
         assert_eq!(processed, collected);
         assert_eq!(enhancer.pending(), 0);
+        // One that nobody wants leaves the enhancer as it was.
+        enhancer.submit(&frame(&vec![200; dark.len()], s), parameters).unwrap();
+        enhancer.discard().unwrap();
+        assert_eq!(enhancer.discard().unwrap_err().kind(), ErrorKind::InvalidOption);
+        enhancer.submit(&frame(&dark, s), parameters).unwrap();
+        enhancer.collect(&mut frame_mut(&mut collected, s)).unwrap();
+        assert_eq!(processed, collected);
     }
 
     #[test]

@@ -69,6 +69,13 @@ impl TensorRtBackend {
         })
     }
 
+    /// The oldest frame under way, which is so no more: the state, with the context current, and its slot.
+    fn oldest(&mut self) -> Result<(Entered<'_>, &State, usize)> {
+        let state = self.state.as_mut().ok_or_else(unprepared)?;
+        let number = state.oldest_done()?;
+        Ok((Entered::new(&self.device)?, state, number))
+    }
+
     /// One stage of those between ingest and compose: recorded or issued.
     fn step(&mut self, stage: Stage, step: Step) -> Result<()> {
         let mut parts = self.parts()?;
@@ -335,16 +342,7 @@ impl Replay for TensorRtBackend {
     }
 
     fn collect(&mut self, output: &mut FrameMut<'_>) -> Result<Report> {
-        let Parts { _entered, state, .. } = self.parts()?;
-        if state.pending == 0 {
-            return Err(Error::new(
-                ErrorKind::InvalidOption,
-                "no submitted frame is under way: submit one first",
-            ));
-        }
-        let number = state.oldest;
-        state.oldest = (number + 1) % DEPTH;
-        state.pending -= 1;
+        let (_entered, state, number) = self.oldest()?;
         state.slots[number].collect(output)?;
         let (luma_in, luma_out) = state.lumas(number)?;
         Ok(Report {
@@ -353,6 +351,11 @@ impl Replay for TensorRtBackend {
             luma_out,
             ..Report::default()
         })
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        let (_entered, state, number) = self.oldest()?;
+        state.slots[number].finish()
     }
 
     fn device_frame(&self, spec: &FrameSpec) -> Result<DeviceFrameBuffer> {

@@ -326,6 +326,37 @@ fn two_frames_are_under_way_at_once() {
 }
 
 #[test]
+fn a_frame_that_nobody_wants_is_waited_for() {
+    let mut bench = Bench::new(Storage::F16, spec(PixelFormat::Nv12, (64, 48)), 0);
+    bench.record();
+    for wanted in [[false, false], [true, false], [false, true]] {
+        bench.submit(Parameters::default()).unwrap();
+        bench.submit(Parameters::default()).unwrap();
+        for collect in wanted {
+            bench.device.take();
+            match collect {
+                true => bench.collect().unwrap(),
+                false => bench.backend.replay().unwrap().discard().unwrap(),
+            }
+            let done = bench.device.take();
+            assert!(
+                done.iter().any(|o| matches!(o, Operation::Synchronize(_))),
+                "{wanted:?}: {done:?}"
+            );
+        }
+        assert_eq!(bench.backend.replay().unwrap().pending(), 0, "{wanted:?}");
+        // Its memory is used again at once.
+        bench.submit(Parameters::default()).unwrap();
+        bench.collect().unwrap();
+        bench.check(&format!("{wanted:?}"));
+    }
+    assert_eq!(
+        bench.backend.replay().unwrap().discard().unwrap_err().kind(),
+        ErrorKind::InvalidOption
+    );
+}
+
+#[test]
 fn frames_in_device_memory_are_not_copied() {
     let spec = spec(PixelFormat::Nv12, (64, 48));
     let mut bench = Bench::new(Storage::F16, spec, 0);

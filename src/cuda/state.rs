@@ -11,7 +11,7 @@ use super::networks::{Inference, Source, index};
 use super::slot::Slot;
 use super::timings::Timings;
 use super::{Compose, Ingest, Update};
-use crate::backend::Geometry;
+use crate::backend::{Geometry, none_pending};
 use crate::colour::luma_mean;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::unprepared;
@@ -398,6 +398,17 @@ impl State {
     pub fn resend(&mut self, compute: &Stream) -> Result<()> {
         compute.drain()?;
         self.slots[0].send_settings(&self.current, &self.settings, compute)
+    }
+
+    /// The slot of the oldest frame under way, which is so no more.
+    pub fn oldest_done(&mut self) -> Result<usize> {
+        if self.pending == 0 {
+            return Err(none_pending());
+        }
+        let number = self.oldest;
+        self.oldest = (number + 1) % DEPTH;
+        self.pending -= 1;
+        Ok(number)
     }
 
     pub fn refuse_pending(&self) -> Result<()> {

@@ -126,7 +126,10 @@ impl<'a> Frame<'a> {
     }
 
     /// The bytes of row `y` of `plane`, without the padding behind them.
-    pub(crate) fn row(&self, plane: usize, y: usize) -> &'a [u8] {
+    ///
+    /// # Panics
+    /// If the format has no such plane, or the plane no such row.
+    pub fn row(&self, plane: usize, y: usize) -> &'a [u8] {
         let p = &self.planes[plane];
         &p.data[y * p.stride..][..self.spec.format.row_bytes(plane, self.spec.width)]
     }
@@ -171,6 +174,15 @@ impl<'a> FrameMut<'a> {
         &self.spec
     }
 
+    /// The bytes of row `y` of `plane`, without the padding behind them.
+    ///
+    /// # Panics
+    /// As [`Frame::row`].
+    pub fn row_mut(&mut self, plane: usize, y: usize) -> &mut [u8] {
+        let p = &mut self.planes[plane];
+        &mut p.data[y * p.stride..][..self.spec.format.row_bytes(plane, self.spec.width)]
+    }
+
     /// The planes, for whoever cuts them into strips.
     pub(crate) fn planes_mut(&mut self) -> &mut [PlaneMut<'a>; MAX_PLANES] {
         &mut self.planes
@@ -188,6 +200,21 @@ mod tests {
             height,
             colorimetry: Colorimetry::default(),
         }
+    }
+
+    #[test]
+    fn rows_are_without_their_padding() {
+        let (spec, mut bytes) = (spec(PixelFormat::Nv12, 16, 16), [vec![1u8; 20 * 16], vec![1u8; 20 * 8]]);
+        let planes = bytes.iter_mut().map(|data| PlaneMut { data, stride: 20 });
+        let mut frame = FrameMut::from_iter(spec, planes).unwrap();
+        frame.row_mut(0, 15).fill(7);
+        frame.row_mut(1, 3).fill(9);
+        let planes = [&bytes[0], &bytes[1]].map(|data| Plane { data, stride: 20 });
+        let frame = Frame::new(spec, &planes).unwrap();
+        for (plane, y, value) in [(0, 15, 7), (0, 14, 1), (1, 3, 9), (1, 4, 1)] {
+            assert_eq!(frame.row(plane, y), [value; 16], "plane {plane}, row {y}");
+        }
+        assert_eq!(bytes[1][3 * 20 + 16..][..4], [1; 4]);
     }
 
     #[test]
