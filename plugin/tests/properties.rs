@@ -150,6 +150,7 @@ fn choices_wait_for_ready() {
         ("precision", "fp16"),
         ("on-engine-build", "cpu"),
         ("engine-cache", "/nowhere"),
+        ("frames-in-flight", "1"),
     ] {
         let before = rig.element.property_value(name);
         rig.element.set_property_from_str(name, value);

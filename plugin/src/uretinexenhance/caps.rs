@@ -114,6 +114,14 @@ impl Stream {
         Ok(Self { info, spec, on_gpu })
     }
 
+    /// The time from one frame to the next, if the caps tell it.
+    pub fn frame_time(&self) -> Option<gst::ClockTime> {
+        let fps = self.info.fps();
+        let [frames, seconds] = [fps.numer(), fps.denom()].map(|n| n.max(0) as u64);
+        let second = gst::ClockTime::SECOND.nseconds();
+        (frames > 0 && seconds > 0).then(|| gst::ClockTime::from_nseconds((second * seconds).div_ceil(frames)))
+    }
+
     /// The name of a transfer function that the networks were not trained on.
     pub fn high_dynamic_range(&self) -> Option<&'static str> {
         match self.info.colorimetry().transfer() {

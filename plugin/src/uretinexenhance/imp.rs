@@ -1,12 +1,14 @@
 //! The element: buffers in, enhanced buffers out.
 //!
 //! Locks: `settings` and `counters` are held for the length of a copy, by any thread. `worker` is held by the
-//! streaming thread while it works on a frame, and by state changes while no frame can come; property access,
-//! queries and negotiation of caps never take it.
+//! streaming thread while it works on a frame, and by state changes while no frame can come; property access, queries
+//! that do not wait their turn in the stream, and negotiation of caps never take it. It is never held while a buffer is
+//! pushed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
@@ -24,8 +26,10 @@ use super::latency::Latency;
 use super::settings::{self, Live, Settings};
 use super::{CAT, errors, qos};
 use crate::gstcuda::Tenant;
-use worker::{Failure, Worker};
+use flight::Flight;
+use worker::Worker;
 
+mod flight;
 mod worker;
 
 /// Implementation of the element.
@@ -36,6 +40,8 @@ pub struct URetinexEnhance {
     worker: Mutex<Option<Worker>>,
     pub(super) device: Device,
     latency: Latency,
+    /// Whether the base class marks the frame that comes in as discontinuous when it goes out.
+    marked: AtomicBool,
     /// Whether what is downstream reads strides from video metas.
     strides_downstream: AtomicBool,
     /// The caps refused last, so that a retry is not reported again.
@@ -258,6 +264,7 @@ impl BaseTransformImpl for URetinexEnhance {
             stream: None,
             building: None,
             stand_in: None,
+            flight: Flight::new(settings.frames_in_flight),
             warned: Vec::new(),
             warned_of_curve: false,
         });
@@ -284,6 +291,11 @@ impl BaseTransformImpl for URetinexEnhance {
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::FlushStop {
+            self.forget();
+        } else if event.is_serialized() {
+            self.drain_before("an event");
+        }
         if let gst::EventView::Caps(e) = event.view()
             && let Err(error) = Stream::new(e.caps(), || self.lacks_cuda())
         {
@@ -294,16 +306,25 @@ impl BaseTransformImpl for URetinexEnhance {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        // Downstream may have asked for them, with no event from upstream.
+        self.drain_before("new caps");
         let prepared = Stream::new(incaps, || self.lacks_cuda()).and_then(|stream| {
             let mut worker = lock(&self.worker);
+            let mut latency_changed = false;
             if let Some(worker) = worker.as_mut() {
                 self.make_ready(worker, &stream)?;
+                latency_changed = self.plan(worker, &stream);
                 worker.stream = Some(stream.clone());
             }
-            Ok(stream)
+            Ok((stream, latency_changed))
         });
         let stream = match prepared {
-            Ok(stream) => stream,
+            Ok((stream, latency_changed)) => {
+                if latency_changed {
+                    self.tell_latency();
+                }
+                stream
+            }
             Err(error) => {
                 self.refuse(incaps, &error);
                 return Err(gst::loggable_error!(CAT, "{error}"));
@@ -332,6 +353,9 @@ impl BaseTransformImpl for URetinexEnhance {
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
         if query.type_() == gst::QueryType::Context && self.device.answer(self.obj().upcast_ref(), query) {
             return true;
+        }
+        if direction == gst::PadDirection::Sink && query.is_serialized() {
+            self.drain_before("a query");
         }
         if !BaseTransformImplExt::parent_query(self, direction, query) {
             return false;
@@ -386,6 +410,14 @@ impl BaseTransformImpl for URetinexEnhance {
             let proposed = self.device.propose(query, &caps, need_pool);
             return proposed.map_err(|e| gst::loggable_error!(CAT, "{e}"));
         }
+        let held = self.latency.held();
+        if !held.is_zero()
+            && let (Some(caps), _) = query.get_owned()
+        {
+            // One stays here while the next one is on its way.
+            let size = self.unit_size(&caps).unwrap_or(0) as u32;
+            query.add_allocation_pool(None::<&gst::BufferPool>, size, 2, 0);
+        }
         // Buffers may go downstream as they came: their strides have to be welcome there.
         if self.strides_downstream.load(Ordering::Relaxed) && query.find_allocation_meta::<VideoMeta>().is_none() {
             query.add_allocation_meta::<VideoMeta>(None);
@@ -404,35 +436,26 @@ impl BaseTransformImpl for URetinexEnhance {
     }
 
     fn submit_input_buffer(&self, is_discont: bool, inbuf: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if is_discont {
+            // The next frame that goes out is marked: let it be this one.
+            self.drain()?;
+        }
         let flow = self.parent_submit_input_buffer(is_discont, inbuf)?;
+        self.marked.store(is_discont, Ordering::Relaxed);
         if flow == gst_base::BASE_TRANSFORM_FLOW_DROPPED {
             lock(&self.counters).dropped += 1;
+            self.drain()?;
         }
         Ok(flow)
     }
 
+    /// Called until there is nothing to give out.
     fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
-        let Some(input) = self.take_queued_buffer() else {
-            return Ok(GenerateOutputSuccess::NoOutput);
-        };
-        self.follow_controller(&input);
-        let live = self.live();
-        let is_gap = input.size() == 0 && input.flags().contains(gst::BufferFlags::GAP);
-        if live.passes_through() || is_gap {
-            lock(&self.counters).passed += 1;
-            return Ok(GenerateOutputSuccess::Buffer(input));
+        let started = Instant::now();
+        if let Some(input) = self.take_queued_buffer() {
+            self.take_in(input, self.marked.load(Ordering::Relaxed), started)?;
         }
-        match self.enhance(&input, live.parameters) {
-            Ok(output) => Ok(GenerateOutputSuccess::Buffer(output)),
-            Err(Failure::Flow(error)) => Err(error),
-            Err(Failure::Building) => {
-                lock(&self.counters).passed += 1;
-                Ok(GenerateOutputSuccess::Buffer(input))
-            }
-            Err(Failure::Frame(error)) => {
-                self.frame_failed(&error);
-                Ok(GenerateOutputSuccess::Buffer(input))
-            }
-        }
+        let output = self.give_out(false, started)?;
+        Ok(output.map_or(GenerateOutputSuccess::NoOutput, GenerateOutputSuccess::Buffer))
     }
 }

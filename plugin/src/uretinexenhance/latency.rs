@@ -1,4 +1,5 @@
-//! The processing time that the element tells latency queries: the 95th percentile, rounded up, and held steady.
+//! The time that the element tells latency queries: that of processing (the 95th percentile, rounded up, and held
+//! steady), and that for which frames are held back.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,21 +9,35 @@ pub(super) const INTERVAL: u64 = 8;
 /// What latency queries are answered with. All access is from several threads, without waiting.
 #[derive(Debug, Default)]
 pub(super) struct Latency {
-    /// Milliseconds.
-    reported: AtomicU64,
+    /// Milliseconds of processing.
+    processing: AtomicU64,
+    /// Nanoseconds for which frames are held back.
+    held: AtomicU64,
     live: AtomicBool,
 }
 
 impl Latency {
     /// Begins anew with nothing measured.
     pub fn reset(&self) {
-        self.reported.store(0, Ordering::Relaxed);
+        self.processing.store(0, Ordering::Relaxed);
+        self.held.store(0, Ordering::Relaxed);
         self.live.store(false, Ordering::Relaxed);
     }
 
     /// The time to add to the latency of what is upstream.
     pub fn reported(&self) -> gst::ClockTime {
-        gst::ClockTime::from_mseconds(self.reported.load(Ordering::Relaxed))
+        gst::ClockTime::from_mseconds(self.processing.load(Ordering::Relaxed)) + self.held()
+    }
+
+    /// The time for which frames are held back.
+    pub fn held(&self) -> gst::ClockTime {
+        gst::ClockTime::from_nseconds(self.held.load(Ordering::Relaxed))
+    }
+
+    /// Takes the time for which frames are held back from here on; true if the pipeline has to ask for the latency
+    /// again.
+    pub fn hold(&self, time: gst::ClockTime) -> bool {
+        self.held.swap(time.nseconds(), Ordering::Relaxed) != time.nseconds() && self.is_live()
     }
 
     /// Remembers whether what is upstream is live; latency has no meaning otherwise.
@@ -30,18 +45,23 @@ impl Latency {
         self.live.store(live, Ordering::Relaxed);
     }
 
+    /// Whether what is upstream is live, as far as it has been asked.
+    pub fn is_live(&self) -> bool {
+        self.live.load(Ordering::Relaxed)
+    }
+
     /// Takes a measured 95th percentile, in milliseconds; true if the pipeline has to ask for the latency again.
     ///
     /// The reported time follows when the measured one exceeds it, with a tenth to spare, or falls below half of it.
     pub fn measured(&self, p95: f64) -> bool {
-        let reported = self.reported.load(Ordering::Relaxed);
+        let reported = self.processing.load(Ordering::Relaxed);
         let needed = p95.ceil() as u64;
         if needed <= reported && needed * 2 >= reported {
             return false;
         }
         let next = needed + needed / 10;
-        self.reported.store(next, Ordering::Relaxed);
-        next != reported && self.live.load(Ordering::Relaxed)
+        self.processing.store(next, Ordering::Relaxed);
+        next != reported && self.is_live()
     }
 }
 
@@ -66,6 +86,27 @@ mod tests {
             assert_eq!(latency.measured(p95), again, "p95 {p95}");
             assert_eq!(latency.reported().mseconds(), reported, "p95 {p95}");
         }
+    }
+
+    #[test]
+    fn frames_held_back_add_to_it() {
+        let latency = Latency::default();
+        let frame = gst::ClockTime::from_mseconds(40);
+        latency.measured(10.0);
+        for (live, held, again) in [
+            (false, frame, false),
+            (true, frame, false),
+            (true, frame * 2, true),
+            (true, gst::ClockTime::ZERO, true),
+            (true, gst::ClockTime::ZERO, false),
+        ] {
+            latency.set_live(live);
+            assert_eq!(latency.hold(held), again, "live {live}, {held}");
+            assert_eq!(latency.reported(), gst::ClockTime::from_mseconds(11) + held);
+        }
+        latency.hold(frame);
+        latency.reset();
+        assert!(latency.reported().is_zero());
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::{Backend, OnEngineBuild, Precision};
 
 /// The most threads that can be asked for.
 const MAX_THREADS: u32 = 1024;
+/// The most frames under way at once that can be asked for: as many as a backend takes.
+const MAX_IN_FLIGHT: u32 = 2;
 /// The highest GPU number that can be asked for.
 const MAX_DEVICE: u32 = 63;
 
@@ -40,6 +42,8 @@ pub(super) struct Settings {
     max_pixels: u32,
     engine_cache: Option<String>,
     pub on_engine_build: OnEngineBuild,
+    /// 0 is automatic.
+    pub frames_in_flight: u32,
 }
 
 impl Default for Settings {
@@ -57,6 +61,7 @@ impl Default for Settings {
             max_pixels: 0,
             engine_cache: None,
             on_engine_build: OnEngineBuild::default(),
+            frames_in_flight: 0,
         }
     }
 }
@@ -101,6 +106,7 @@ impl Settings {
             "max-pixels" => self.max_pixels = get(value),
             "engine-cache" => self.engine_cache = get(value),
             "on-engine-build" => self.on_engine_build = get(value),
+            "frames-in-flight" => self.frames_in_flight = get(value),
             _ => unreachable!("no writable property {name}"),
         }
         true
@@ -120,6 +126,7 @@ impl Settings {
             "max-pixels" => self.max_pixels.to_value(),
             "engine-cache" => self.engine_cache.to_value(),
             "on-engine-build" => self.on_engine_build.to_value(),
+            "frames-in-flight" => self.frames_in_flight.to_value(),
             _ => return None,
         })
     }
@@ -208,6 +215,16 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
             glib::ParamSpecEnum::builder_with_default("on-engine-build", d.on_engine_build)
                 .nick("On engine build")
                 .blurb("What becomes of frames while engines are loaded or built")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecUInt::builder("frames-in-flight")
+                .nick("Frames in flight")
+                .blurb(
+                    "At most this many frames of system memory are under way at once on a GPU; 2 holds each frame back \
+                     until the next one comes (0 = 1 in a live pipeline, 2 otherwise)",
+                )
+                .maximum(MAX_IN_FLIGHT)
+                .default_value(d.frames_in_flight)
                 .mutable_ready()
                 .build(),
             // The base class has a property of this name whose default is false.
