@@ -242,6 +242,7 @@ fn statistics_are_of_the_frame_that_left() {
 
 #[test]
 fn what_waits_its_turn_comes_behind_the_frames_before_it() {
+    gst::init().unwrap();
     let time = gst::FormattedSegment::<gst::ClockTime>::new();
     let structure = || gst::Structure::builder("test").build();
     let collection = gst::StreamCollection::builder(Some("test")).build();
@@ -277,6 +278,7 @@ fn what_waits_its_turn_comes_behind_the_frames_before_it() {
 
 #[test]
 fn queries_that_wait_their_turn_do_so() {
+    gst::init().unwrap();
     let mut drain = gst::query::Drain::new();
     let mut allocation = gst::query::Allocation::new(Some(&caps(16, 25)), false);
     let mut latency = gst::query::Latency::new();
