@@ -28,7 +28,7 @@ dispatch! {
     /// The same for one block of output channels of which the first go to `planes`, for any input.
     ///
     /// # Safety
-    /// As for [`rows`], with `a.outputs` and `a.residuals` left out; `residuals` is empty or has one plane for each
+    /// As for [`rows`], with `a.outputs`, `a.residuals` and `a.gated` left out; `residuals` is empty or has one plane for each
     /// output plane.
     pub unsafe fn rows_to_planes(
         a: &Product<'_>, planes: &[*mut f32], output: Strides, residuals: &[*const f32], residual: Strides,

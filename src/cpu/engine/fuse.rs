@@ -8,6 +8,7 @@ use super::lower::{Lowering, Place};
 use super::plan::*;
 use super::points::{Five, Three, transform_filter};
 use super::pointwise::Code;
+use super::product::Gate;
 use super::views::view;
 use crate::error::Result;
 
@@ -78,6 +79,13 @@ impl Lowering<'_> {
                 self.taken[u] = true;
             }
         }
+        let whole = input.kind == Kind::Block && filter.inputs.is_multiple_of(16);
+        let blocks = Kind::of(graph.values[last].channels) == Kind::Block;
+        let direct = blocks && !(whole && matches!(filter.kernel, 3 | 5));
+        let mut gated = None;
+        if direct && shuffle == 1 && residual.is_none() {
+            gated = self.gated(last);
+        }
         let mut slope = 1.0;
         if let Some(u) = self.sole_user(last)
             && let Op::Unary(Unary::Leaky(s)) = graph.nodes[u].op
@@ -86,14 +94,17 @@ impl Lowering<'_> {
             last = graph.nodes[u].output;
             self.taken[u] = true;
         }
+        let gated = gated.map(|(gated, product)| {
+            last = product;
+            gated
+        });
         let output = self.allocate(last);
         self.places.insert(last, Place::Image(output.clone()));
-        let whole = input.kind == Kind::Block && filter.inputs.is_multiple_of(16);
         let kernel = match (output.kind, filter.kernel) {
             (Kind::Plane, _) if whole && scale.is_none() => Kernel::Tail(TailPart::pack(&filter)),
             (Kind::Plane, _) => Kernel::Planes(Packed::direct(self.level, &filter)),
-            (Kind::Block, 3) if whole => self.winograd(&filter, 6, transform_filter::<Three>),
-            (Kind::Block, 5) if whole => self.winograd(&filter, 8, transform_filter::<Five>),
+            (Kind::Block, 3) if !direct => self.winograd(&filter, 6, transform_filter::<Three>),
+            (Kind::Block, 5) if !direct => self.winograd(&filter, 8, transform_filter::<Five>),
             (Kind::Block, _) => Kernel::Direct(Packed::direct(self.level, &filter)),
         };
         let scale = scale.map(|from| {
@@ -110,9 +121,41 @@ impl Lowering<'_> {
             output: view(&output, shuffle),
             residual,
             slope,
+            gated,
             scale,
         })));
         Ok(())
+    }
+
+    /// The image that an activation of `x` is multiplied with, and nothing else is done with, and the product.
+    fn gated(&mut self, x: ValueId) -> Option<(Gated, ValueId)> {
+        let graph = self.graph;
+        let (activation, product) = {
+            let a = self.sole_user(x)?;
+            (a, self.sole_user(graph.nodes[a].output)?)
+        };
+        let how = match graph.nodes[activation].op {
+            Op::Unary(Unary::Leaky(_)) => Gate::Slope,
+            Op::Unary(Unary::Sigmoid) => Gate::Sigmoid,
+            Op::Unary(Unary::Clip(low, high)) => Gate::Clip(low, high),
+            _ => return None,
+        };
+        let Op::Binary(Binary::Mul) = graph.nodes[product].op else {
+            return None;
+        };
+        let (inputs, output) = (&graph.nodes[product].inputs, graph.nodes[product].output);
+        let gate = graph.nodes[activation].output;
+        let other = if inputs[0] == gate { inputs[1] } else { inputs[0] };
+        let value = &graph.values[other];
+        let fits = other != gate && value.channels == graph.values[x].channels && value.space == graph.values[x].space;
+        let there = self.places.contains_key(&other) || self.open.as_ref().is_some_and(|o| o.makes(other));
+        if !fits || !there || matches!(self.place(other), Place::Scaled(..)) {
+            return None;
+        }
+        let image = self.image(other);
+        self.taken[product] = true;
+        self.taken[activation] = true;
+        Some((Gated { image, gate: how }, output))
     }
 
     fn winograd(&self, filter: &Filter, n: usize, transform: fn(&[f32]) -> Vec<f32>) -> Kernel {

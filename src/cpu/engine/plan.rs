@@ -6,6 +6,7 @@ use super::fixed::PackedFixed;
 use super::graph::Filter;
 use super::memory::Floats;
 use super::pointwise::Code;
+use super::product::Gate;
 
 /// How the numbers of an image lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,7 +133,7 @@ impl TailPart {
     }
 }
 
-/// A convolution: act(conv(input · scale) + bias + residual).
+/// A convolution: act(conv(input · scale) + bias + residual) · gated.
 pub struct Conv {
     /// The kernel and its weights.
     pub kernel: Kernel,
@@ -146,9 +147,20 @@ pub struct Conv {
     pub residual: Option<Image>,
     /// max(x, slope · x)
     pub slope: f32,
+    /// What the result is a gate of; with [`Kernel::Direct`] only.
+    pub gated: Option<Gated>,
     /// Factors of the input channels: where they begin among the pooled values, and where the weights that they are
     /// multiplied into begin in the workspace.
     pub scale: Option<(usize, usize)>,
+}
+
+/// An image that a convolution's result is multiplied with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gated {
+    /// Of the output's size.
+    pub image: Image,
+    /// What the result goes through first, in place of the slope.
+    pub gate: Gate,
 }
 
 /// An operand of an instruction.
@@ -253,7 +265,8 @@ impl Step {
     pub fn units(&self) -> Vec<Unit> {
         match self {
             Step::Conv(c) => {
-                let images = [Some(&c.input), Some(&c.output), c.residual.as_ref()];
+                let gated = c.gated.as_ref().map(|g| &g.image);
+                let images = [Some(&c.input), Some(&c.output), c.residual.as_ref(), gated];
                 images
                     .into_iter()
                     .flatten()

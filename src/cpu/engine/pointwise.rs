@@ -65,10 +65,7 @@ unsafe fn apply_of<S: Simd>(code: Code, out: Operand, a: Operand, b: Operand, gr
                     S::splat(high)
                 ))
             }
-            Code::Unary(Unary::Sigmoid) => each!(S, out, a, b, groups, |x, _| {
-                let one = S::splat(1.0);
-                S::div(one, S::add(one, exp::<S>(S::sub(S::splat(0.0), x))))
-            }),
+            Code::Unary(Unary::Sigmoid) => each!(S, out, a, b, groups, |x, _| sigmoid::<S>(x)),
             Code::Unary(Unary::Exp) => each!(S, out, a, b, groups, |x, _| exp::<S>(x)),
             Code::Unary(Unary::Log) => each!(S, out, a, b, groups, |x, _| log::<S>(x)),
             Code::Binary(Binary::Add) => each!(S, out, a, b, groups, |x, y| S::add(x, y)),
@@ -80,6 +77,16 @@ unsafe fn apply_of<S: Simd>(code: Code, out: Operand, a: Operand, b: Operand, gr
             Code::Binary(Binary::Pow) => each!(S, out, a, b, groups, |x, y| exp::<S>(S::mul(y, log::<S>(x)))),
         }
     }
+}
+
+/// 1 / (1 + e^-x)
+///
+/// # Safety
+/// The processor has the features of `S`.
+#[inline(always)]
+pub unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: arithmetic on registers, with features by the caller's word.
+    unsafe { S::reciprocal(S::add(S::splat(1.0), exp::<S>(S::sub(S::splat(0.0), x)))) }
 }
 
 /// e^x to within 2 units in the last place, for results that are normal numbers; limited to those.

@@ -1,11 +1,13 @@
 //! The product kernel that all convolutions share:
-//! `out[p][o] = act(bias[o] + residual[p][o] + Σ_tap Σ_i in[p + tap][i] · w[tap][i][o])` for a few pixels p in a row.
+//! `out[p][o] = act(bias[o] + residual[p][o] + Σ_tap Σ_i in[p + tap][i] · w[tap][i][o]) · gated[p][o]` for a few pixels p
+//! in a row; residuals and gates exclude each other.
 //!
 //! Activations lie in blocks of 16 channels, pixel by pixel; inputs may also be planes, which are blocks of one
 //! channel. Accumulators stay in registers: 6 pixels × 64 channels, 8 × 48, 12 × 32 or 16 × 16 with AVX-512.
 
 #![allow(unsafe_code)]
 
+use super::pointwise::sigmoid;
 use super::vector::Simd;
 use crate::simd::Level;
 
@@ -76,6 +78,23 @@ pub struct Product<'a> {
     pub residual: Strides,
     /// The activation max(x, slope · x); 1 for none.
     pub slope: f32,
+    /// What the results are multiplied with after the activation: one for each output block, or empty.
+    pub gated: &'a [*const f32],
+    /// Strides of every such block.
+    pub gated_strides: Strides,
+    /// With `gated`: the activation.
+    pub gate: Gate,
+}
+
+/// What a gate goes through before the product.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gate {
+    /// max(x, slope · x)
+    Slope,
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// Limited to a range.
+    Clip(f32, f32),
 }
 
 /// Computes `valid` pixels of row `y` from `x` on, at most [`pixels`] of them.
@@ -118,45 +137,98 @@ unsafe fn block<S: Simd, const P: usize, const V: usize>(a: &Product<'_>, y: usi
             32 => accumulate::<S, P, V, 32>(a, y, x, &mut acc),
             _ => accumulate::<S, P, V, 0>(a, y, x, &mut acc),
         }
-        if a.slope == 1.0 && a.residuals.is_empty() {
+        finish::<S, P, V>(a, y, x, valid, &acc);
+    }
+}
+
+/// Where the vectors of a pixel lie in `blocks`, from pixel (x, y) on.
+#[inline(always)]
+unsafe fn vectors<S: Simd, const V: usize>(
+    blocks: &[*const f32],
+    strides: Strides,
+    y: usize,
+    x: usize,
+) -> [*const f32; V] {
+    let mut found = [std::ptr::null(); V];
+    for (v, slot) in found.iter_mut().enumerate() {
+        // SAFETY: there are as many blocks as `V` vectors fill, and they cover the pixel.
+        unsafe {
+            let block = blocks.get_unchecked(v * S::N / LANES);
+            *slot = block.add(y * strides.y + x * strides.x + v * S::N % LANES);
+        }
+    }
+    found
+}
+
+/// Residual, activation and gate of the sums, which go to the outputs.
+///
+/// The usual combinations have loops of their own, through which the sums stay in registers. Pointers are found before
+/// the first result is stored: after it, the compiler would have to load them again.
+#[inline(always)]
+unsafe fn finish<S: Simd, const P: usize, const V: usize>(
+    a: &Product<'_>,
+    y: usize,
+    x: usize,
+    valid: usize,
+    acc: &[[S::V; V]; P],
+) {
+    /// Stores an expression of a sum and the vectors of other images at its place. A macro, since features do not reach
+    /// into closures.
+    macro_rules! store {
+        ($outputs:ident, |$sum:ident $(, $other:ident: $from:ident[$step:expr])*| $value:expr) => {
             for (p, row) in acc.iter().enumerate() {
                 if p >= valid {
                     break;
                 }
-                for (v, &sum) in row.iter().enumerate() {
-                    let (b, lane) = (v * S::N / LANES, v * S::N % LANES);
-                    let out = a
-                        .outputs
-                        .get_unchecked(b)
-                        .add(y * a.output.y + (x + p) * a.output.x + lane);
-                    S::store(out, sum);
+                for v in 0..V {
+                    let $sum = row[v];
+                    $(let $other = S::load($from[v].add(p * $step));)*
+                    S::store($outputs[v].add(p * a.output.x).cast_mut(), $value);
                 }
             }
-            return;
-        }
-        let slope = S::splat(a.slope);
-        for (p, row) in acc.iter().enumerate() {
-            if p >= valid {
-                break;
-            }
-            for (v, &sum) in row.iter().enumerate() {
-                let (b, lane) = (v * S::N / LANES, v * S::N % LANES);
-                let mut sum = sum;
-                if !a.residuals.is_empty() {
-                    let r = a
-                        .residuals
-                        .get_unchecked(b)
-                        .add(y * a.residual.y + (x + p) * a.residual.x + lane);
-                    sum = S::add(sum, S::load(r));
+        };
+    }
+    // SAFETY: as for `product`.
+    unsafe {
+        let outputs = vectors::<S, V>(constant(a.outputs), a.output, y, x);
+        let (zero, slope) = (S::splat(0.0), S::splat(a.slope));
+        match (a.residuals.is_empty(), a.gated.is_empty()) {
+            (true, true) if a.slope == 1.0 => store!(outputs, |sum| sum),
+            (true, true) if a.slope == 0.0 => store!(outputs, |sum| S::max(sum, zero)),
+            (true, true) => store!(outputs, |sum| S::max(sum, S::mul(sum, slope))),
+            (false, true) => {
+                let from = vectors::<S, V>(a.residuals, a.residual, y, x);
+                if a.slope == 0.0 {
+                    store!(outputs, |sum, r: from[a.residual.x]| S::max(S::add(sum, r), zero));
+                } else {
+                    store!(outputs, |sum, r: from[a.residual.x]| {
+                        let sum = S::add(sum, r);
+                        S::max(sum, S::mul(sum, slope))
+                    });
                 }
-                let out = a
-                    .outputs
-                    .get_unchecked(b)
-                    .add(y * a.output.y + (x + p) * a.output.x + lane);
-                S::store(out, S::max(sum, S::mul(sum, slope)));
+            }
+            // A gate takes no residual along.
+            (_, false) => {
+                let from = vectors::<S, V>(a.gated, a.gated_strides, y, x);
+                let step = a.gated_strides.x;
+                match a.gate {
+                    Gate::Slope => store!(outputs, |sum, g: from[step]| S::mul(S::max(sum, S::mul(sum, slope)), g)),
+                    Gate::Sigmoid => store!(outputs, |sum, g: from[step]| S::mul(sigmoid::<S>(sum), g)),
+                    Gate::Clip(low, high) => {
+                        let (low, high) = (S::splat(low), S::splat(high));
+                        store!(outputs, |sum, g: from[step]| S::mul(S::min(S::max(sum, low), high), g));
+                    }
+                }
             }
         }
     }
+}
+
+/// The same pointers, for reading.
+#[inline(always)]
+pub fn constant(pointers: &[*mut f32]) -> &[*const f32] {
+    // SAFETY: pointers to mutable and to constant floats have the same layout.
+    unsafe { std::slice::from_raw_parts(pointers.as_ptr().cast(), pointers.len()) }
 }
 
 /// Adds all products; `X` is the pixel stride of the inputs, 0 if it is known at run time only.

@@ -7,7 +7,7 @@ use super::fixed;
 use super::plan::*;
 use super::points::TILE;
 use super::pointwise::{Operand, PIECE, apply};
-use super::product::{LANES, Product, Strides};
+use super::product::{Gate, LANES, Product, Strides, constant};
 use super::rearrange::{move_rows, shuffle_rows, sum_row};
 use super::schedule::Extent;
 use super::winograd::{self, Winograd, strip};
@@ -120,16 +120,21 @@ impl Bound<'_> {
 
     unsafe fn conv(&self, conv: &Conv, task: usize, y0: usize, y1: usize, scratch: *mut f32) {
         let (inputs, rest) = self.pointers.split_at(conv.input.units.len());
-        let (outputs, residuals) = rest.split_at(conv.output.units.len());
+        let (outputs, rest) = rest.split_at(conv.output.units.len());
+        let (residuals, gated) = rest.split_at(conv.residual.as_ref().map_or(0, |r| r.units.len()));
         let (input, rest) = self.units.split_at(inputs.len());
-        let (output, residual) = rest.split_at(outputs.len());
+        let (output, rest) = rest.split_at(outputs.len());
+        let (residual, gated_units) = rest.split_at(residuals.len());
         let strides = |units: &[Located]| units.first().map_or(Strides { x: 0, y: 0 }, |u| u.strides);
         let (width, height) = (self.frame.0 / conv.input.down, self.frame.1 / conv.input.down);
-        let (inputs, residuals) = (constant(inputs), constant(residuals));
-        let part = |first: usize, count: usize| match residuals {
-            [] => residuals,
-            all => &all[first..first + count],
-        };
+        let (inputs, residuals, gated) = (constant(inputs), constant(residuals), constant(gated));
+        fn part(all: &[*const f32], first: usize, count: usize) -> &[*const f32] {
+            if all.is_empty() {
+                all
+            } else {
+                &all[first..first + count]
+            }
+        }
         let weights = |own: *const f32| match conv.scale {
             None => own,
             // SAFETY: inside the scaled weights by the plan.
@@ -148,6 +153,9 @@ impl Bound<'_> {
             residuals: &[],
             residual: strides(residual),
             slope: conv.slope,
+            gated: &[],
+            gated_strides: strides(gated_units),
+            gate: conv.gated.as_ref().map_or(Gate::Slope, |g| g.gate),
         };
         let tiled = |weights, chunks, bias| Winograd {
             kernel: conv.side,
@@ -188,7 +196,8 @@ impl Bound<'_> {
                         let weights = weights(packed.weights.as_ptr()).add(at);
                         let args = Product {
                             outputs: &outputs[first..first + chunk],
-                            residuals: part(first, chunk),
+                            residuals: part(residuals, first, chunk),
+                            gated: part(gated, first, chunk),
                             ..product(weights, packed.bias.as_ptr().add(first * LANES))
                         };
                         rows(self.level, &args, width, y0, y1);
@@ -212,7 +221,7 @@ impl Bound<'_> {
                             bias: tail.bias.as_ptr(),
                             outputs: &outputs[first..first + count],
                             output: strides(output),
-                            residuals: part(first, count),
+                            residuals: part(residuals, first, count),
                             residual: strides(residual),
                             slope: conv.slope,
                         };
@@ -359,10 +368,4 @@ pub fn mean(input: &Image, frame: (usize, usize), sums: &[f64], out: &mut [f32])
         let sum: f64 = sums.iter().skip(column).step_by(per_row).take(height).sum();
         *mean = (sum / (width * height) as f64) as f32;
     }
-}
-
-/// The same pointers, for reading.
-fn constant(pointers: &[*mut f32]) -> &[*const f32] {
-    // SAFETY: pointers to mutable and to constant floats have the same layout.
-    unsafe { std::slice::from_raw_parts(pointers.as_ptr().cast(), pointers.len()) }
 }

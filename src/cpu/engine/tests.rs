@@ -187,6 +187,62 @@ fn cases() -> Vec<Case> {
             },
         },
         Case {
+            name: "gates",
+            inputs: &[("p", 3), ("q", 1)],
+            outputs: &[("r", 1)],
+            sizes: BY_8,
+            build: |m| {
+                let sizes = m.ints(&[1, 1, 1]);
+                m.node("Split", &["p", &sizes], &["p0", "p1", "p2"]).int("axis", 1);
+                let planes: Vec<_> = ["p0", "p1", "p2", "q"].iter().map(|p| m.unshuffle(p, 4)).collect();
+                let x = m.concat(&planes.iter().map(String::as_str).collect::<Vec<_>>());
+                // The logistic function of a 1x1 convolution, times a 3x3 one.
+                let a = m.conv(&x, 64, 32, 3, true);
+                let b = m.conv(&x, 64, 32, 1, true);
+                let b = m.unary("Sigmoid", &b);
+                let a = m.binary("Mul", &a, &b);
+                let a = m.conv(&a, 32, 64, 1, true);
+                let a = m.binary("Add", &x, &a);
+                let a = m.unary("Relu", &a);
+                // A ramp, times a difference that the same pass would give, and part of a sum.
+                let c = m.binary("Sub", &planes[0], &planes[1]);
+                let d = m.conv(&a, 64, 16, 1, true);
+                let d = m.unary("Relu", &d);
+                let c = m.binary("Mul", &d, &c);
+                let d = m.conv(&a, 64, 16, 1, true);
+                let c = m.binary("Add", &c, &d);
+                // Gates that others read too: of themselves, of a shuffled view, twice.
+                let e = m.conv(&a, 64, 16, 1, true);
+                let e = m.unary("Sigmoid", &e);
+                let e = m.binary("Mul", &e, &e);
+                let f = m.unshuffle(&a, 2);
+                let f = m.conv(&f, 256, 64, 1, true);
+                let f = m.shuffle(&f, 2, "CRD");
+                let f = m.unary("Sigmoid", &f);
+                let f = m.binary("Mul", &f, &c);
+                let g = m.conv(&a, 64, 16, 1, true);
+                let g = m.unary("Sigmoid", &g);
+                let h = m.binary("Mul", &g, &c);
+                let h = m.binary("Sub", &h, &g);
+                // What it is a gate of comes later.
+                let k = m.conv(&a, 64, 16, 1, true);
+                let k = m.leaky(&k, 0.3);
+                let l = m.conv(&a, 64, 16, 3, true);
+                let k = m.binary("Mul", &k, &l);
+                let (low, high) = (m.floats(&[1], vec![-0.1]), m.floats(&[1], vec![0.6]));
+                let n = m.conv(&a, 64, 16, 1, true);
+                let n = m.node("Clip", &[&n, &low, &high], &[]).out();
+                let n = m.binary("Mul", &l, &n);
+                let mut sum = c;
+                for part in [e, f, h, k, n] {
+                    sum = m.binary("Add", &sum, &part);
+                }
+                m.node("DepthToSpace", &[&sum], &["r"])
+                    .int("blocksize", 4)
+                    .text("mode", "CRD");
+            },
+        },
+        Case {
             name: "rare shuffles",
             inputs: &[("x", 3)],
             outputs: &[("y", 3)],
@@ -342,7 +398,10 @@ fn every_case_at_every_level() {
         }
     }
     // It has no SpaceToDepth; those two have the plain reference alone.
-    assert_eq!(unknown_to_rten, ["shuffles, views and residuals", "rare shuffles"]);
+    assert_eq!(
+        unknown_to_rten,
+        ["shuffles, views and residuals", "gates", "rare shuffles"]
+    );
 }
 
 /// The packs of the library, subnetwork by subnetwork, against the plain reference.

@@ -8,7 +8,7 @@
 #![allow(unsafe_code)]
 
 use super::points::{Points, TILE};
-use super::product::{LANES, Product, Strides, pixels, product};
+use super::product::{Gate, LANES, Product, Strides, pixels, product};
 use super::vector::{Simd, dispatch};
 
 /// Tiles in a strip: a multiple of the pixels that the product kernel takes at once.
@@ -323,6 +323,9 @@ unsafe fn multiply<S: Simd>(w: &Winograd<'_>, points: usize, tiles: usize, value
                     residuals: &[],
                     residual: strides,
                     slope: 1.0,
+                    gated: &[],
+                    gated_strides: strides,
+                    gate: Gate::Slope,
                 };
                 let step = pixels::<S>(chunk);
                 for x in (0..tiles).step_by(step) {

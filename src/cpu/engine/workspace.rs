@@ -252,6 +252,7 @@ fn stepped_units(step: &Step) -> Vec<(Unit, usize)> {
             let mut all = image(&c.input);
             all.extend(image(&c.output));
             all.extend(c.residual.iter().flat_map(image));
+            all.extend(c.gated.iter().flat_map(|g| image(&g.image)));
             all
         }
         Step::Program(p) => p.units.clone(),
