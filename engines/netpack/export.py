@@ -71,24 +71,32 @@ def _lite_decomposition(net, g):
     g.output(q, "q", 1)
 
 
+def _gated(blocks, g, x):
+    for block in blocks:
+        mixed = g.mul(g.conv(x, *_parameters(block.mix)), g.clip(g.conv(x, *_parameters(block.gate)), 0.0, 1.0))
+        x = g.relu(g.add(x, g.conv(mixed, *_parameters(block.spread))))
+    return x
+
+
 def _lite_restoration(net, g):
     p, q = g.input("p", 3), g.input("q", 1)
     red, green, blue = (g.space_to_depth(c, UNSHUFFLE) for c in g.split(p, 1, 1, 1))
-    x = g.relu(g.conv(g.concat(red, green, blue, g.space_to_depth(q, UNSHUFFLE)), *_parameters(net.first)))
-    y = g.relu(g.conv(g.space_to_depth(x, 2), *_parameters(net.down)))
-    for conv in net.deep:
-        y = g.relu(g.conv(y, *_parameters(conv)))
-    x = g.add(x, g.depth_to_space(g.conv(y, *_parameters(net.up)), 2))
-    for conv in net.join:
-        x = g.relu(g.conv(x, *_parameters(conv)))
+    x = g.concat(red, green, blue, g.space_to_depth(q, UNSHUFFLE))
+    y = _gated(net.before, g, g.relu(g.conv(g.space_to_depth(x, 2), *_parameters(net.down8))))
+    z = _gated(net.deepest, g, g.relu(g.conv(g.space_to_depth(y, 2), *_parameters(net.down16))))
+    y = _gated(net.after, g, g.relu(g.add(y, g.depth_to_space(g.conv(z, *_parameters(net.up16)), 2))))
+    x = _gated(net.join, g, g.relu(g.add(x, g.depth_to_space(g.conv(y, *_parameters(net.up8)), 2))))
     kept = g.mul(green, g.relu(g.conv(x, *_parameters(net.gate_luma))))
     green_out = g.add(kept, g.conv(x, *_parameters(net.luma)))
     c = g.concat(g.sub(red, green), g.sub(blue, green))
-    e = g.leaky(g.conv(g.space_to_depth(c, 2), *_parameters(net.chroma_down)))
-    e = g.mul(e, g.sigmoid(g.conv(y, *_parameters(net.gate_deep))))
+    e = g.conv(g.space_to_depth(c, 2), *_parameters(net.chroma_down8))
+    e = g.mul(e, g.sigmoid(g.conv(y, *_parameters(net.gate8))))
+    f = g.conv(g.space_to_depth(e, 2), *_parameters(net.chroma_down16))
+    f = g.mul(f, g.sigmoid(g.conv(z, *_parameters(net.gate16))))
+    e = g.add(e, g.depth_to_space(g.conv(f, *_parameters(net.chroma_up16)), 2))
     e = g.leaky(g.conv(e, *_parameters(net.chroma)))
     c = g.mul(c, g.relu(g.conv(x, *_parameters(net.gate))))
-    c = g.add(c, g.depth_to_space(g.conv(e, *_parameters(net.chroma_up)), 2))
+    c = g.add(c, g.depth_to_space(g.conv(e, *_parameters(net.chroma_up8)), 2))
     red_out, blue_out = (g.add(green_out, d) for d in g.split(c, 16, 16))
     g.output(g.depth_to_space(g.concat(red_out, green_out, blue_out), UNSHUFFLE), "r", 3)
 

@@ -1,6 +1,6 @@
 """`lite`: the same four subnetworks and unfolding at about a hundredth of the cost.
 
-All convolutions work on planes unshuffled by 4 or by 8, so sides are multiples of 8.
+All convolutions work on planes unshuffled by 4, 8 or 16, so sides are multiples of 16.
 
 Three properties hold by construction, whatever the weights are:
 * Grey in, grey out. Green is restored by a luma trunk; red - green and blue - green go through
@@ -69,35 +69,58 @@ class LiteDecomposition(nn.Module):
         return image / q, q
 
 
-class LiteRestoration(nn.Module):
-    """A trunk on planes unshuffled by 4 with a wider, deeper stage by 8 in it."""
+class Gated(nn.Module):
+    """ReLU(x + a 3 × 3 convolution to half the channels, each passed as far as a gate from 0 to 1 says, spread again)."""
 
-    def __init__(self, width=32, deep=48, layers=2, chroma=32, joins=3):
+    def __init__(self, width):
         super().__init__()
-        self.first = _conv(64, width)
-        self.down, self.up = _conv(4 * width, deep, 1), _conv(deep, 4 * width, 1)
-        self.deep = nn.ModuleList(_conv(deep, deep) for _ in range(layers))
-        self.join = nn.ModuleList(_conv(width, width) for _ in range(joins))
-        self.luma = _conv(width, 16)
-        self.chroma_down, self.chroma_up = _conv(128, chroma, 1, bias=False), _conv(chroma, 128, 1, bias=False)
+        self.mix, self.gate = _conv(width, width // 2), _conv(width, width // 2, 1)
+        self.spread = _conv(width // 2, width, 1)
+        with torch.no_grad():
+            self.gate.weight.mul_(0.5)
+            self.gate.bias.fill_(0.5)
+
+    def forward(self, x):
+        return F.relu(x + self.spread(self.mix(x) * self.gate(x).clamp(0, 1)))
+
+
+def _gated(count, width):
+    return nn.Sequential(*(Gated(width) for _ in range(count)))
+
+
+class LiteRestoration(nn.Module):
+    """A trunk that carries all 64 planes of P and Q to the end, narrower stages by 8 and by 16 in it; colour beside it.
+
+    A trunk narrower than its input loses what tells detail from noise.
+    """
+
+    def __init__(self, deep=32, deepest=2, chroma=32, joins=2):
+        super().__init__()
+        self.down8, self.down16 = _conv(256, deep, 1), _conv(4 * deep, deep, 1)
+        self.up16, self.up8 = _conv(deep, 4 * deep, 1), _conv(deep, 256, 1)
+        self.before, self.deepest, self.after = _gated(1, deep), _gated(deepest, deep), _gated(1, deep)
+        self.join = _gated(joins, 64)
+        self.luma, self.gate_luma, self.gate = _conv(64, 16, 1), _conv(64, 16, 1), _conv(64, 32, 1)
+        self.chroma_down8, self.chroma_up8 = _conv(128, chroma, 1, bias=False), _conv(chroma, 128, 1, bias=False)
+        self.chroma_down16 = _conv(4 * chroma, chroma, 1, bias=False)
+        self.chroma_up16 = _conv(chroma, 4 * chroma, 1, bias=False)
         self.chroma = _conv(chroma, chroma, bias=False)
-        self.gate_deep, self.gate, self.gate_luma = _conv(deep, chroma, 1), _conv(width, 32, 1), _conv(width, 16, 1)
+        self.gate8, self.gate16 = _conv(deep, chroma, 1), _conv(deep, chroma, 1)
 
     def forward(self, p, q):
         red, green, blue = split_colours(p)
-        x = F.relu(self.first(torch.cat([red, green, blue, unshuffle(q)], 1)))
-        y = F.relu(self.down(unshuffle(x, 2)))
-        for conv in self.deep:
-            y = F.relu(conv(y))
-        x = x + F.pixel_shuffle(self.up(y), 2)
-        for conv in self.join:
-            x = F.relu(conv(x))
+        x = torch.cat([red, green, blue, unshuffle(q)], 1)
+        y = self.before(F.relu(self.down8(unshuffle(x, 2))))
+        z = self.deepest(F.relu(self.down16(unshuffle(y, 2))))
+        y = self.after(F.relu(y + F.pixel_shuffle(self.up16(z), 2)))
+        x = self.join(F.relu(x + F.pixel_shuffle(self.up8(y), 2)))
         # The gates say where the input is detail to keep, and where it is noise to replace.
         green_out = green * F.relu(self.gate_luma(x)) + self.luma(x)
         c = torch.cat([red - green, blue - green], 1)
-        e = F.leaky_relu(self.chroma_down(unshuffle(c, 2)), 0.2) * torch.sigmoid(self.gate_deep(y))
-        e = F.leaky_relu(self.chroma(e), 0.2)
-        c = c * F.relu(self.gate(x)) + F.pixel_shuffle(self.chroma_up(e), 2)
+        e = self.chroma_down8(unshuffle(c, 2)) * torch.sigmoid(self.gate8(y))
+        f = self.chroma_down16(unshuffle(e, 2)) * torch.sigmoid(self.gate16(z))
+        e = F.leaky_relu(self.chroma(e + F.pixel_shuffle(self.chroma_up16(f), 2)), 0.2)
+        c = c * F.relu(self.gate(x)) + F.pixel_shuffle(self.chroma_up8(e), 2)
         planes = torch.cat([green_out + c[:, :16], green_out, green_out + c[:, 16:]], 1)
         return F.pixel_shuffle(planes, UNSHUFFLE)
 
@@ -105,7 +128,7 @@ class LiteRestoration(nn.Module):
 class LiteIllumination(nn.Module):
     """L = Q and a smooth correction, kept in 0..1."""
 
-    def __init__(self, deep=32):
+    def __init__(self, deep=16):
         super().__init__()
         self.down, self.deep, self.up = _conv(64, deep, 1), _conv(deep, deep), _conv(deep, 64, 1)
         self.last = _conv(16, 16)
@@ -134,21 +157,21 @@ class LiteAdjustment(nn.Module):
 
 
 class Lite(Unfolding):
-    multiple = 2 * UNSHUFFLE
+    multiple = 4 * UNSHUFFLE
 
-    def __init__(self, rounds=2, width=32, deep=48, layers=2, chroma=32, joins=3, gamma=0.05, gamma_step=0.0,
-                 lam=0.5, lam_step=0.0):
+    def __init__(self, rounds=2, deep=32, deepest=2, chroma=32, joins=2, gamma=0.001, gamma_step=0.0, lam=0.5,
+                 lam_step=0.0):
         super().__init__()
         self.rounds, self.gamma, self.gamma_step, self.lam, self.lam_step = rounds, gamma, gamma_step, lam, lam_step
         self.decomposition = LiteDecomposition()
-        self.restoration = LiteRestoration(width, deep, layers, chroma, joins)
+        self.restoration = LiteRestoration(deep, deepest, chroma, joins)
         self.illumination = LiteIllumination()
         self.adjustment = LiteAdjustment()
         with torch.no_grad():
             self.illumination.last.weight.mul_(0.1)
             self.illumination.last.bias.zero_()
             self.restoration.luma.weight.mul_(0.1)
-            self.restoration.chroma_up.weight.mul_(0.1)
+            self.restoration.chroma_up8.weight.mul_(0.1)
             for gate in (self.restoration.gate, self.restoration.gate_luma):
                 gate.weight.mul_(0.1)
                 gate.bias.fill_(1.0)

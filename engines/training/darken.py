@@ -46,6 +46,25 @@ def near_black(size, rng):
     return np.rint(np.clip(frame[:size, :size] + rng.standard_normal((size, size, 1)) * 0.3, 0, 5)).astype(np.uint8)
 
 
+def tint(blue, red):
+    """What so many codes of the two colour differences add to R, G and B, in codes of 8 bits."""
+    return np.stack(np.broadcast_arrays(1.402 * red, -0.344 * blue - 0.714 * red, 1.772 * blue), -1).astype(np.float32)
+
+
+def off_by_a_code(size, rng):
+    """Near-black of a video: a luma of 1 to 10 levels in steps, colour off by a code or two in whole areas, 8 bit."""
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size
+    luma = rng.uniform(1, 8) + rng.uniform(-2, 2) * x + rng.uniform(-2, 2) * y
+    luma = luma + cv2.resize(rng.standard_normal((size // 8, size // 8)).astype(np.float32) * rng.uniform(0, 0.6), (size, size),
+                             interpolation=cv2.INTER_NEAREST)
+    block = int(rng.choice([8, 16, 32]))
+    count = -(-size // block)
+    colour = rng.integers(-2, 3, 2) + np.rint(rng.standard_normal((count, count, 2)) * rng.uniform(0, 0.6))
+    colour = cv2.resize(colour.astype(np.float32), None, fx=block, fy=block, interpolation=cv2.INTER_NEAREST)[:size, :size]
+    frame = np.rint(luma)[..., None] + tint(colour[..., 0], colour[..., 1])
+    return np.rint(np.clip(frame, 0, 16)).astype(np.uint8)
+
+
 def sensor_noise(linear, rng):
     """Poisson-Gaussian noise, partly correlated between neighbours as demosaicing leaves it."""
     shot, read = 10 ** rng.uniform(-4.6, -3.0), 10 ** rng.uniform(-8.5, -6.3)

@@ -14,16 +14,18 @@ sys.path.insert(0, str(HERE.parent))
 from netpack.export import mac_per_pixel  # noqa: E402
 from netpack.lite import Lite  # noqa: E402
 
-# rounds, width at 4x, width at 8x, layers at 8x, width of the colour path, layers at 4x
+# What differs from the network that ships.
 DESIGNS = {
-    "shipped": dict(rounds=2, width=32, deep=48, layers=2, chroma=32, joins=3),
-    "one round": dict(rounds=1, width=32, deep=48, layers=2, chroma=32, joins=3),
-    "one round, deeper": dict(rounds=1, width=32, deep=64, layers=4, chroma=32, joins=8),
-    "three rounds, shallow": dict(rounds=3, width=32, deep=32, layers=1, chroma=16, joins=1),
-    "work at 8x": dict(rounds=2, width=32, deep=80, layers=2, chroma=32, joins=1),
-    "work at 4x": dict(rounds=2, width=32, deep=16, layers=1, chroma=32, joins=4),
-    "narrow": dict(rounds=2, width=16, deep=32, layers=2, chroma=16, joins=3),
-    "wide": dict(rounds=2, width=48, deep=64, layers=2, chroma=32, joins=4),
+    "shipped": {},
+    "one round": dict(rounds=1),
+    "one round, four blocks by 4": dict(rounds=1, joins=4),
+    "three rounds, one block by 4": dict(rounds=3, joins=1),
+    "one block by 4": dict(joins=1),
+    "gamma 0.05": dict(gamma=0.05),
+    "gamma 0.003": dict(gamma=0.003),
+    "wider by 8 and 16": dict(deep=48),
+    "one block by 16": dict(deepest=1),
+    "narrow colour": dict(chroma=16),
 }
 
 
@@ -38,7 +40,7 @@ def main():
         log = arguments.runs / run / "log.jsonl"
         if not log.exists():
             changes = [f"lite.network.{key}={value}" for key, value in design.items()]
-            changes += ["lite.patch=96", "lite.warmup=50", "lite.checkpoint_every=100000", "lite.validate_every=100000"]
+            changes += ["lite.warmup=50", "lite.checkpoint_every=100000", "lite.validate_every=100000"]
             command = [sys.executable, str(HERE / "train.py"), "lite", "--runs", str(arguments.runs), "--name", run,
                        "--steps", str(arguments.steps), "--threads", "1"] + [x for change in changes for x in ("--set", change)]
             subprocess.run(command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ import pickle
 import cv2
 import numpy as np
 
-from darken import HIGHEST_GAIN, Darkening, compress, compress_video, near_black, sensor_noise
+from darken import HIGHEST_GAIN, Darkening, compress, compress_video, near_black, off_by_a_code, sensor_noise, tint
 
 from netpack.lite import LEVELS, UNSHUFFLE
 
@@ -99,6 +99,25 @@ def flip(rng, *arrays):
     return [np.ascontiguousarray(np.rot90(a, turns)) for a in arrays]
 
 
+def grey_target(dark, ratio, at_one):
+    """What near-black is lifted to: grey, by less than the highest gain; by `at_one` at ratio 1."""
+    grey = cv2.blur(dark.mean(2), (17, 17))[..., None] * np.ones(3, np.float32)
+    factor = 0.5 + (at_one - 0.5) / ratio
+    return factor * grey * HIGHEST_GAIN ** ((1 - 1 / ratio) / 0.75)
+
+
+def half_in_the_dark(dark, target, ratio, rng):
+    """The sample with one side of a soft edge near-black, as a video has it beside what is lit."""
+    size = dark.shape[0]
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
+    angle = rng.uniform(0, 2 * np.pi)
+    distance = np.cos(angle) * x + np.sin(angle) * y - rng.uniform(-0.3, 0.3)
+    mask = 1 / (1 + np.exp(-np.clip(distance / rng.uniform(0.01, 0.1), -30, 30)))[..., None].astype(np.float32)
+    black = (off_by_a_code if rng.random() < 0.7 else near_black)(size, rng).astype(np.float32) / 255
+    seen = np.rint((dark * (1 - mask) + black * mask) * 255) / 255
+    return seen.astype(np.float32), (target * (1 - mask) + grey_target(black, ratio, 1.0) * mask).astype(np.float32)
+
+
 class Samples:
     def __init__(self, cache, settings, seed):
         with open(cache, "rb") as file:
@@ -108,7 +127,7 @@ class Samples:
         self.kinds, shares = list(mix), np.array(list(mix.values()))
         self.shares = shares / shares.sum()
         self.rng = np.random.default_rng(seed)
-        self.recolour = settings["data"]["recolour"]
+        self.recolour, self.half_black = settings["data"]["recolour"], settings["data"]["half_black"]
         self.pairs = {name: self._loaded(stored[name]) for name in ("lol", "sice")}
         self.other_colours = self._loaded([(recoloured(low, high), high, name) for low, high, name in stored["lol"]])
         self.clean, self.held = stored["clean"], stored["held"]
@@ -172,9 +191,9 @@ class Samples:
         dark, truth = camera.pair(clean, self.rng)
         if grey:
             dark, truth = (np.repeat(x[..., 1:2], 3, 2) for x in (dark, truth))
-            if self.rng.random() < 0.4:
-                # An encoder whose chroma is a code off: the whole frame is tinted alike.
-                dark = np.clip(dark + self.rng.integers(-2, 3, 3).astype(np.float32) / 255, 0, 1)
+            if self.rng.random() < 0.7:
+                # An encoder whose chroma is a code or two off: the whole frame is tinted alike.
+                dark = np.clip(dark + tint(*self.rng.integers(-2, 3, 2)) / 255, 0, 1)
         ratio, seen = self._ratio(fit), look(dark_small if self.rng.random() < 0.85 else dark)
         return dark, ratio, target_at(dark, truth, fit, ratio), seen
 
@@ -192,17 +211,25 @@ class Samples:
         if self.rng.random() < 0.3:
             dark = np.zeros((patch, patch, 3), np.float32)
             return dark, ratio, dark, look(dark)
-        dark = near_black(patch, self.rng)
+        dark = (near_black if self.rng.random() < 0.6 else off_by_a_code)(patch, self.rng)
         if self.rng.random() < 0.4:
             dark = compress_video([near_black(patch, self.rng), dark], self.rng)
         dark = dark.astype(np.float32) / 255
-        grey = cv2.blur(dark.mean(2), (17, 17))[..., None] * np.ones(3, np.float32)
-        return dark, ratio, 0.5 * grey * HIGHEST_GAIN ** ((1 - 1 / ratio) / 0.75), look(dark)
+        return dark, ratio, grey_target(dark, ratio, 0.5), look(dark)
 
     def one(self, patch):
         kind = self.rng.choice(self.kinds, p=self.shares)
         if kind in self.pairs:
-            return self._real(kind, patch)
+            sample = self._real(kind, patch)
+        else:
+            sample = self._made(kind, patch)
+        if kind != "black" and self.rng.random() < self.half_black:
+            dark, ratio, target, seen = sample
+            dark, target = half_in_the_dark(dark, target, ratio, self.rng)
+            return dark, ratio, target, seen
+        return sample
+
+    def _made(self, kind, patch):
         return {"synthetic": self._synthetic, "daylight": self._daylight, "black": self._black,
                 "grey": lambda p: self._synthetic(p, grey=True)}[kind](patch)
 

@@ -5,7 +5,7 @@ from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
 
 RATIOS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20)
-SIDE = (200, 304)
+SIDE = (192, 304)     # multiples of what `lite` takes
 
 
 def chroma(image):
