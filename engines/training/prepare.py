@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Decodes the training images once into one file: python prepare.py --data DIR --runs DIR.
 
-Keeps 8-bit RGB arrays: pairs as (low, high, name), clean images as one array each. Two clips of
+Keeps 8-bit RGB arrays: pairs as (low, high, name), clean images as one array each, night pictures as
+(picture, the same with less noise). Two clips of
 video/normal are left out so that the noise figure can be measured on frames never trained on.
 """
 import argparse
@@ -10,6 +11,7 @@ import pickle
 import tomllib
 from pathlib import Path
 
+import cv2
 import imageio.v3 as iio
 import numpy as np
 from PIL import Image
@@ -17,6 +19,7 @@ from tqdm import tqdm
 
 HELD_OUT_CLIPS = ("street_pedestrians_720p", "sam2_juggle_720p")
 FRAMES_PER_CLIP = 12
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def read(path):
@@ -32,7 +35,7 @@ def fit(image, longest=640):
 
 
 def by_stem(folder):
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")}
+    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
 
 
 def lol_pairs(root):
@@ -58,7 +61,7 @@ def other_pairs(data):
 
 
 def clean_images(data):
-    files = [p for p in sorted((data / "clean").rglob("*")) if p.suffix.lower() in (".png", ".jpg", ".jpeg")]
+    files = [p for p in sorted((data / "clean").rglob("*")) if p.suffix.lower() in SUFFIXES]
     found = [fit(read(p)) for p in tqdm(files, desc="clean", unit="image")]
     normal = data / "video/normal"
     for clip in tqdm(sorted(normal.iterdir()), desc="clips", unit="clip"):
@@ -71,6 +74,18 @@ def clean_images(data):
             frames = list(iio.imiter(clip, plugin="FFMPEG"))
             found += [fit(np.asarray(f)) for f in frames[::max(1, len(frames) // FRAMES_PER_CLIP)]]
     return [image for image in found if min(image.shape[:2]) >= 136]
+
+
+def night_pictures(data):
+    """Real night pictures and frames of night clips, each with a copy whose noise has been averaged away."""
+    files = [p for p in sorted((data / "night_unpaired").rglob("*")) if p.suffix.lower() in SUFFIXES]
+    found = [fit(read(p)) for p in files]
+    for clip in sorted((data / "video/real_lowlight").iterdir()):
+        if clip.is_file():
+            frames = list(iio.imiter(clip, plugin="FFMPEG"))
+            found += [fit(np.asarray(f)) for f in frames[::max(1, len(frames) // 4)]]
+    return [(image, cv2.fastNlMeansDenoisingColored(image, None, 2, 4, 5, 11))
+            for image in tqdm(found, desc="night", unit="image") if min(image.shape[:2]) >= 136]
 
 
 def hold_out(pairs, count, likeness):
@@ -95,7 +110,8 @@ def main():
     settings = tomllib.loads((Path(__file__).parent / "settings.toml").read_text())["data"]
     pairs = lol_pairs(arguments.data / "pairs_train/LOL_our485")
     train, held = hold_out(pairs, settings["holdout"]["lol"], settings["holdout"]["likeness"])
-    cache = {"lol": train, "held": held, "sice": other_pairs(arguments.data), "clean": clean_images(arguments.data)}
+    cache = {"lol": train, "held": held, "sice": other_pairs(arguments.data), "clean": clean_images(arguments.data),
+             "night": night_pictures(arguments.data)}
     arguments.runs.mkdir(parents=True, exist_ok=True)
     with open(arguments.runs / settings["cache"], "wb") as file:
         pickle.dump(cache, file, protocol=pickle.HIGHEST_PROTOCOL)

@@ -47,7 +47,8 @@ def recoloured(dark, bright):
     """
     small, wanted = (cv2.resize(x, (38, 25), interpolation=cv2.INTER_AREA).astype(np.float32) for x in (dark, bright))
     balance = np.clip(wanted.mean((0, 1)) / np.maximum(small.mean((0, 1)), 0.05), 0.05, 50)
-    balance = np.clip(balance / (balance @ small.mean((0, 1)) / small.mean()), 0.5, 2)
+    # Brightness stays: balance is about 1, weighed by the channels' means.
+    balance = np.clip(balance * small.mean((0, 1)).sum() / (balance @ small.mean((0, 1))), 0.4, 2.5)
 
     def saturation(image):
         return np.abs(image - image.mean(2, keepdims=True)).sum() / image.sum()
@@ -72,7 +73,7 @@ def smoothed_gain(dark, bright):
     height, width = dark.shape[:2]
     size = (max(width // 16, 1), max(height // 16, 1))
     a, b = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) + 0.1 / 255 for x in (dark, bright))
-    return np.clip(cv2.resize(b / a, (width, height), interpolation=cv2.INTER_LINEAR), 0.2, 60.0)
+    return np.clip(cv2.resize(b / a, (width, height), interpolation=cv2.INTER_LINEAR), 0.2, 400.0)
 
 
 def target_at(dark, bright, fit, ratio):
@@ -130,8 +131,9 @@ class Samples:
         self.recolour, self.half_black = settings["data"]["recolour"], settings["data"]["half_black"]
         self.pairs = {name: self._loaded(stored[name]) for name in ("lol", "sice")}
         self.other_colours = self._loaded([(recoloured(low, high), high, name) for low, high, name in stored["lol"]])
-        self.clean, self.held = stored["clean"], stored["held"]
+        self.clean, self.night, self.held = stored["clean"], stored["night"], stored["held"]
         self.clean_small = [self._small(image) for image in self.clean]
+        self.night_seen = [look(image.astype(np.float32) / 255) for image, _ in self.night]
 
     def _loaded(self, pairs):
         """(dark, bright, name) -> (dark, bright, fitting ratio, what a patch cannot show) where darker indeed."""
@@ -206,6 +208,12 @@ class Samples:
                             .astype(np.uint8), self.rng).astype(np.float32) / 255
         return seen, ratio, relit(clean, ratio), look(small)
 
+    def _night(self, patch):
+        """A real night picture, whose truth is known at ratio 1 alone: itself, less its noise."""
+        index = self.rng.integers(len(self.night))
+        dark, clean = flip(self.rng, *self._crop(patch, *self.night[index]))
+        return dark.astype(np.float32) / 255, 1.0, clean.astype(np.float32) / 255, self.night_seen[index]
+
     def _black(self, patch):
         ratio = float(np.exp(self.rng.uniform(0, np.log(12))))
         if self.rng.random() < 0.3:
@@ -223,14 +231,14 @@ class Samples:
             sample = self._real(kind, patch)
         else:
             sample = self._made(kind, patch)
-        if kind != "black" and self.rng.random() < self.half_black:
+        if kind not in ("black", "night") and self.rng.random() < self.half_black:
             dark, ratio, target, seen = sample
             dark, target = half_in_the_dark(dark, target, ratio, self.rng)
             return dark, ratio, target, seen
         return sample
 
     def _made(self, kind, patch):
-        return {"synthetic": self._synthetic, "daylight": self._daylight, "black": self._black,
+        return {"synthetic": self._synthetic, "daylight": self._daylight, "black": self._black, "night": self._night,
                 "grey": lambda p: self._synthetic(p, grey=True)}[kind](patch)
 
     def batch(self, count, patch):

@@ -9,6 +9,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import sys
 import time
 import tomllib
@@ -24,6 +25,7 @@ sys.path.insert(0, str(HERE.parent))
 import losses  # noqa: E402
 from grey import keep_grey  # noqa: E402
 from netpack.lite import Lite, relit  # noqa: E402
+from netpack.load import load  # noqa: E402
 from netpack.networks import Full, update_p, update_q  # noqa: E402
 from samples import Samples  # noqa: E402
 from validate import validate  # noqa: E402
@@ -134,6 +136,18 @@ def full_loss(model, batch, weights, step, settings):
 PACKS = {"lite": (make_lite, lite_loss), "full": (make_full, full_loss)}
 
 
+def start_from(model, start, device):
+    """Fills the model with trained weights; gives the [steps, seconds] of the runs that made them."""
+    if start.is_dir():
+        load(model, start)
+        written = tomllib.loads((start / "model.toml").read_text())["provenance"]
+        steps, minutes = re.search(r"(\d+) steps.* (\d+) minutes", written).groups()
+        return [[int(steps), 60 * int(minutes)]]
+    stored = torch.load(start, map_location=device, weights_only=False)
+    model.load_state_dict(stored["average"], strict=False)
+    return stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
+
+
 def replace(settings, change):
     path, _, text = change.partition("=")
     *folders, key = path.split(".")
@@ -157,7 +171,7 @@ def main():
     parser.add_argument("--name", help="folder of this run under --runs; default is the pack's name")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--minutes", type=float, help="end after this time; the learning rate follows the clock")
-    parser.add_argument("--start", type=Path, help="weights of another run to start from")
+    parser.add_argument("--start", type=Path, help="checkpoint.pt of another run, or a pack's folder, to start from")
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoint of this run")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -183,10 +197,8 @@ def main():
     step, spent, earlier = 0, 0.0, []
     checkpoint = run / "checkpoint.pt"
     if arguments.start and (arguments.fresh or not checkpoint.exists()):
-        stored = torch.load(arguments.start, map_location=device, weights_only=False)
-        model.load_state_dict(stored["average"], strict=False)
+        earlier = start_from(model, arguments.start, device)
         average.load_state_dict(model.state_dict())
-        earlier = stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
     elif checkpoint.exists() and not arguments.fresh:
         stored = torch.load(checkpoint, map_location=device, weights_only=False)
         model.load_state_dict(stored["model"])
