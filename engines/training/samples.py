@@ -14,7 +14,7 @@ from darken import HIGHEST_GAIN, Darkening, compress, compress_video, near_black
 
 from netpack.lite import LEVELS, UNSHUFFLE
 
-THUMBNAIL = (72, 48)
+THUMBNAIL = (48, 32)
 
 LOWEST_FIT, HIGHEST_FIT = 1.3, 14.0
 

@@ -86,14 +86,30 @@ def frame_means(model, frame, rounds):
     return means
 
 
+def split_loss(p, q, dark):
+    """How far P·Q is from I, for its brightness, and Q from a largest channel half smoothed.
+
+    In the dark P of the first round is all that Restoration sees of the frame: what is blurred or bleached in
+    it stays so, as the later rounds weigh I by Q²/(Q² + γ).
+    """
+    v = dark.amax(1, keepdim=True)
+    smooth = F.avg_pool2d(v, 5, stride=1, padding=2, count_include_pad=False)
+    wanted = 0.02 + 0.98 * 0.5 * (v + smooth)
+    near = ((p * q - dark).abs() / (dark + 0.02)).mean() + (p - dark / wanted).abs().mean()
+    return near + 0.5 * (torch.log(q + 0.002) - torch.log(wanted)).abs().mean()
+
+
 def full_loss(model, batch, weights, step, settings):
     """One to three rounds, at random, and the loss on the last.
 
-    The adjustment learns the curve itself, from the L of the batch and from planes of every level;
-    the others are trained through the exact curve. The first steps also say what Q is. A trained `lite`,
-    where given, teaches L: it knows the whole frame from the start, `full` only through R.
+    The decomposition is trained alone first. The adjustment learns the curve itself, from the L of the batch and
+    from planes of every level; the others are trained through the exact curve. A trained `lite`, where given,
+    teaches L: it knows the whole frame from the start, `full` only through R.
     """
     dark, ratio, target, means, frame = batch
+    if step < settings["full"]["alone"]:
+        with torch.autocast(dark.device.type, enabled=False):
+            return split_loss(*model.decomposition(dark), dark)
     taught = None
     if settings["full"].get("teacher"):
         with torch.no_grad(), torch.autocast(dark.device.type, enabled=False):
@@ -110,15 +126,10 @@ def full_loss(model, batch, weights, step, settings):
         r, l = model.restoration(p, q, means[t]), model.illumination(q)
     total = losses.picture(r * curve(l, ratio), target, dark, weights)
     total = total + weights["smooth"] * losses.smoothness(l, dark) + 0.1 * F.relu(l - 1).mean()
-    # Decomposition: P·Q = I, and Q near the largest channel.
-    v = F.avg_pool2d(dark.amax(1, keepdim=True), 5, stride=1, padding=2, count_include_pad=False)
-    level = dark.mean((1, 2, 3), keepdim=True) + 0.03
     if taught is not None:
         for plane in (l, q0):
             total = total + weights["taught"] * (torch.log(plane + 0.01) - torch.log(taught + 0.01)).abs().mean()
-    guide = max(0.0, 1.0 - step / max(1, settings["full"]["guide"]))
-    total = total + max(guide, 0.05) * ((p0 * q0 - dark).abs() / level).mean()
-    total = total + guide * 0.5 * ((q0 - v - 0.02).abs() / level).mean()
+    total = total + weights["split"] * split_loss(p0, q0, dark)
     # Adjustment, on what it will see and on what it might.
     planes = l.detach().clamp(0, 1)
     mixed = planes ** torch.empty(planes.shape[0], 1, 1, 1).uniform_(0.1, 1.2)
