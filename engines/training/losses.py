@@ -39,6 +39,14 @@ def picture(output, target, dark, weights, structure=True):
     return total.mean()
 
 
+def pattern(output, target, block=8):
+    """What the error has in common at each place of a block: the grid that networks on unshuffled planes leave."""
+    n, c, h, w = output.shape
+    error = (output - target)[..., :h - h % block, :w - w % block]
+    error = error.reshape(n, c, h // block, block, w // block, block).mean((2, 4))
+    return (error - error.mean((2, 3), keepdim=True)).abs().mean()
+
+
 def smoothness(l, image):
     """Total variation of log L, less where the image itself has an edge."""
     v = F.avg_pool2d(image.amax(1, keepdim=True), 3, stride=1, padding=1)

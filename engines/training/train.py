@@ -59,7 +59,9 @@ def lite_loss(model, batch, weights, _step, _settings):
     for t in range(model.rounds):
         last = t == model.rounds - 1
         weight, l = 1.0 if last else weights["rounds"], found[f"l{t}"]
-        total = total + weight * losses.picture(found[f"r{t}"] * curve(l, ratio), target, dark, weights, structure=last)
+        output = found[f"r{t}"] * curve(l, ratio)
+        total = total + weight * losses.picture(output, target, dark, weights, structure=last)
+        total = total + weight * weights["pattern"] * losses.pattern(output, target)
         total = total + weight * weights["smooth"] * losses.smoothness(l, dark)
     return total
 
