@@ -36,6 +36,7 @@ mod identity;
 mod pack;
 mod pool;
 mod probe;
+mod protobuf;
 mod shared;
 mod simd;
 mod stage;

@@ -1,7 +1,8 @@
-//! The wire format of protocol buffers, as far as reading ONNX takes: fields of varints, fixed words and bytes.
+//! The wire format of protocol buffers, as far as ONNX files take it: fields of varints, fixed words and bytes.
+//!
+//! Whoever reads knows which file it is: the errors, all [`ErrorKind::ModelInvalid`], say what is wrong in it.
 
-use super::invalid;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,22 +22,20 @@ impl<'a> Value<'a> {
     pub fn bytes(self) -> Result<&'a [u8]> {
         match self {
             Value::Bytes(b) => Ok(b),
-            other => Err(invalid(format!("damaged: expected bytes in a field, found {other:?}"))),
+            other => Err(other.instead_of("bytes")),
         }
     }
 
     /// The text of a string.
     pub fn text(self) -> Result<&'a str> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| invalid("damaged: a name is not UTF-8".into()))
+        std::str::from_utf8(self.bytes()?).map_err(|_| damaged("a name is not UTF-8"))
     }
 
     /// An integer.
     pub fn int(self) -> Result<i64> {
         match self {
             Value::Varint(v) => Ok(v as i64),
-            other => Err(invalid(format!(
-                "damaged: expected a number in a field, found {other:?}"
-            ))),
+            other => Err(other.instead_of("an integer")),
         }
     }
 
@@ -44,9 +43,7 @@ impl<'a> Value<'a> {
     pub fn float(self) -> Result<f32> {
         match self {
             Value::Fixed32(v) => Ok(f32::from_bits(v)),
-            other => Err(invalid(format!(
-                "damaged: expected a float in a field, found {other:?}"
-            ))),
+            other => Err(other.instead_of("a float")),
         }
     }
 
@@ -76,6 +73,16 @@ impl<'a> Value<'a> {
         }
         Ok(())
     }
+
+    fn instead_of(self, expected: &str) -> Error {
+        let found = match self {
+            Value::Varint(_) => "an integer",
+            Value::Fixed64(_) => "eight bytes",
+            Value::Fixed32(_) => "four bytes",
+            Value::Bytes(_) => "text, a list or a message",
+        };
+        damaged(format_args!("expected {expected} in a field, found {found}"))
+    }
 }
 
 /// The fields of a message, in the order of the file.
@@ -88,8 +95,12 @@ pub fn fields(message: &[u8]) -> Fields<'_> {
     Fields { rest: message }
 }
 
-fn cut() -> crate::error::Error {
-    invalid("damaged: it ends in the middle of a field".into())
+fn damaged(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::ModelInvalid, format!("damaged: {what}"))
+}
+
+fn cut() -> Error {
+    damaged("it ends in the middle of a field")
 }
 
 fn varint(rest: &mut &[u8]) -> Result<u64> {
@@ -130,8 +141,8 @@ impl<'a> Fields<'a> {
                 Value::Fixed32(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             }
             other => {
-                return Err(invalid(format!(
-                    "damaged: expected a field of type 0, 1, 2 or 5, found type {other}"
+                return Err(damaged(format_args!(
+                    "expected a field of type 0, 1, 2 or 5, found type {other}"
                 )));
             }
         };
