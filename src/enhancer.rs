@@ -10,7 +10,7 @@ use crate::frame::{
     Colorimetry, DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, OwnedFrame, PixelFormat, Plane, PlaneMut, RawStream,
 };
 use crate::identity::IdentityBackend;
-use crate::pack::{Manifest, Pack, Precision};
+use crate::pack::{Manifest, Pack, Precision, Precisions};
 use crate::stage::{Parameters, Report};
 use crate::unfold::{record, unfold};
 
@@ -42,7 +42,7 @@ pub struct Options {
     /// The backend.
     pub backend: BackendChoice,
     /// The number format of the networks' arithmetic; `None` is the fastest whose numbers are right: on a GPU 16 bits
-    /// if they come near those of 32 bits, on the processor 32.
+    /// for each subnetwork that comes near its numbers on the processor, on the processor 32.
     pub precision: Option<Precision>,
     /// Threads for the work on the processor; 0 is one for every core.
     pub threads: usize,
@@ -192,9 +192,9 @@ impl Enhancer {
         self.backend.name()
     }
 
-    /// The number format of the networks' arithmetic, for the sizes prepared for.
-    pub fn precision(&self) -> Precision {
-        self.backend.precision()
+    /// The number format of each subnetwork's arithmetic, for the sizes prepared for.
+    pub fn precisions(&self) -> Precisions {
+        self.backend.precisions()
     }
 
     /// The sizes prepared for.

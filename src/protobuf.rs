@@ -165,12 +165,44 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// Appends a field to a message.
+pub fn push(message: &mut Vec<u8>, number: u32, value: Value<'_>) {
+    let mut head = |kind: u64| push_varint(message, u64::from(number) << 3 | kind);
+    match value {
+        Value::Varint(v) => {
+            head(0);
+            push_varint(message, v);
+        }
+        Value::Fixed64(v) => {
+            head(1);
+            message.extend(v.to_le_bytes());
+        }
+        Value::Bytes(bytes) => {
+            head(2);
+            push_varint(message, bytes.len() as u64);
+            message.extend(bytes);
+        }
+        Value::Fixed32(v) => {
+            head(5);
+            message.extend(v.to_le_bytes());
+        }
+    }
+}
+
+fn push_varint(message: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        message.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    message.push(value as u8);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn reads_every_wire_type() {
+    fn reads_and_writes_every_wire_type() {
         // 1: varint 300; 2: "hi"; 3: 1.0f; 4: eight bytes; 5: packed 1, 2, 300.
         let message = [
             0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 1, 0, 0, 0, 0, 0, 0, 0, 0x2a, 4, 1, 2,
@@ -184,6 +216,11 @@ mod tests {
         let mut list = vec![];
         found[4].1.ints(&mut list).unwrap();
         assert_eq!(list, [1, 2, 300]);
+        let mut written = vec![];
+        for (number, value) in &found {
+            push(&mut written, *number, *value);
+        }
+        assert_eq!(written, message, "written as it was read");
         for len in 1..message.len() {
             // Every cut is an end or an error, never a panic.
             let _ = fields(&message[..len]).collect::<Vec<_>>();

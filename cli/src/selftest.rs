@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::thread;
 
 use uretinex::{
-    BackendChoice, Colorimetry, Enhancer, ErrorKind, FrameSpec, Options, Parameters, PixelFormat, Precision, Quantity,
+    BackendChoice, Colorimetry, Enhancer, ErrorKind, FrameSpec, Options, Parameters, PixelFormat, Precision,
+    Precisions, Quantity,
 };
 
 use crate::night::{Picture, Scene};
@@ -82,7 +83,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
                     ("FAILED", text)
                 }
             };
-            let line = format!("{word:<8}{:<6}{name:<34}{text}\n", label(precision));
+            let line = format!("{word:<8}{:<6}{name:<34}{text}\n", precision.name());
             // Each line as it comes: a check may take long, or the process may end in it.
             crate::print(&line)?;
             report += &line;
@@ -94,13 +95,6 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn label(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Fp32 => "fp32",
-        Precision::Fp16 => "fp16",
-    }
 }
 
 type Check = fn(&Bench) -> Checked;
@@ -169,9 +163,12 @@ impl Bench {
         }
     }
 
-    /// Whether the precision asked for is the one in use: 16 bits are given up where they are not good enough.
+    /// Whether another precision is in use than was asked for: subnetworks give up 16 bits where they are not good
+    /// enough.
     fn gave_up(&self, enhancer: &Enhancer) -> bool {
-        self.network.precision.is_some_and(|p| p != enhancer.precision())
+        self.network
+            .precision
+            .is_some_and(|p| Precisions::from(p) != enhancer.precisions())
     }
 }
 
@@ -223,11 +220,11 @@ fn stages(bench: &Bench, one_by_one: bool) -> Checked {
         let _ = write!(text, " ({}), at least {:.1} dB ({})", worst.1, least.0, least.1);
     }
     if bench.gave_up(&tested) {
-        text += "; 16 bits were given up for 32";
+        let _ = write!(text, "; in use: {}", tested.precisions());
     }
-    let good = match tested.precision() {
-        Precision::Fp32 => worst.0 <= LARGEST,
-        Precision::Fp16 => least.0 >= LEAST,
+    let good = match tested.precisions().uniform() {
+        Some(Precision::Fp32) => worst.0 <= LARGEST,
+        Some(Precision::Fp16) | None => least.0 >= LEAST,
     };
     Ok(if good { Passed(text) } else { Failed(text) })
 }

@@ -1,6 +1,7 @@
 //! The stages between the networks on an NVIDIA GPU.
 
 mod backend;
+mod choice;
 mod compose;
 mod context;
 mod device;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::backend::TensorRtBackend;
+use super::choice::choose;
 use super::device::{Device, EventHandle, GraphHandle, StreamHandle, Touches};
 use super::gate::compare;
 use super::host::{Host, Rounding};
@@ -20,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{
     Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut, Range,
 };
-use crate::pack::{Pack, Precision, Subnetwork};
+use crate::pack::{Pack, Precision, Precisions, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
 use crate::stage::Parameters;
@@ -191,15 +192,24 @@ impl Device for HostDevice {
     }
 }
 
-/// A subnetwork by the processor's engine, on tensors of either type.
+/// What is added to all that some subnetworks give in some precisions, for tests of the gate.
+#[derive(Debug, Clone, Copy)]
+struct Spoil {
+    which: &'static [Subnetwork],
+    precisions: &'static [Precision],
+    by: f32,
+}
+
+/// A subnetwork by the processor's engine, on tensors of either type. In 16 bits it takes and gives numbers of 16 bits,
+/// however wide the tensors are.
 struct OnProcessor {
     which: Subnetwork,
     networks: Arc<Networks>,
     storage: Storage,
+    precision: Precision,
     shapes: HashMap<&'static str, [usize; 4]>,
     addresses: HashMap<&'static str, u64>,
     device: Arc<HostDevice>,
-    /// Spoils what comes out, for tests of the gate.
     spoil: Option<f32>,
 }
 
@@ -220,6 +230,7 @@ impl Inference for OnProcessor {
     }
     unsafe fn enqueue(&mut self, _: StreamHandle) -> Result<()> {
         let (which, networks, storage, spoil) = (self.which, self.networks.clone(), self.storage, self.spoil);
+        let rounds = self.precision == Precision::Fp16;
         let [_, _, height, width] = self.shapes[which.inputs()[0].0];
         let tensor = |&(name, channels): &(&'static str, usize)| {
             let values = if name == "ratio" { 1 } else { channels * width * height };
@@ -234,7 +245,7 @@ impl Inference for OnProcessor {
                 let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, bytes) };
                 let mut numbers = Vec::new();
                 decode(bytes, storage, &mut numbers);
-                numbers
+                if rounds { rounded(&numbers) } else { numbers }
             };
             let given: Vec<Vec<f32>> = inputs.iter().map(read).collect();
             let given: Vec<&[f32]> = given.iter().map(Vec::as_slice).collect();
@@ -253,6 +264,9 @@ impl Inference for OnProcessor {
                 if let Some(by) = spoil {
                     planes.data.iter_mut().for_each(|v| *v += by);
                 }
+                if rounds {
+                    planes.data = rounded(&planes.data);
+                }
                 let bytes = encode(&planes.data, storage);
                 // SAFETY: as above; nobody else reads or writes meanwhile.
                 unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), *address as *mut u8, bytes.len()) };
@@ -262,39 +276,50 @@ impl Inference for OnProcessor {
     }
 }
 
+/// Numbers as 16 bits have them.
+fn rounded(values: &[f32]) -> Vec<f32> {
+    let mut rounded = Vec::with_capacity(values.len());
+    decode(&encode(values, Storage::F16), Storage::F16, &mut rounded);
+    rounded
+}
+
 struct Processor {
     pack: Pack,
-    storage: Storage,
+    precisions: Precisions,
     device: Arc<HostDevice>,
-    spoil: Option<f32>,
+    spoil: Option<Spoil>,
 }
 
 impl Source for Processor {
     fn load(&mut self, _padded: (usize, usize)) -> Result<Loaded> {
         let networks = Networks::shared(&self.pack, Level::current(), Products::Float)?;
-        let one = |which| {
-            Box::new(OnProcessor {
+        let mut loaded = Loaded {
+            contexts: Vec::new(),
+            precisions: self.precisions,
+        };
+        for which in Subnetwork::ALL {
+            let precision = self.precisions.of(which);
+            let spoilt = |s: &Spoil| s.precisions.contains(&precision) && s.which.contains(&which);
+            loaded.contexts.push(Box::new(OnProcessor {
                 which,
                 networks: networks.clone(),
-                storage: self.storage,
+                storage: loaded.storage(),
+                precision,
                 shapes: HashMap::new(),
                 addresses: HashMap::new(),
                 device: self.device.clone(),
-                spoil: self.spoil.filter(|_| which == Subnetwork::Restoration),
-            }) as Box<dyn Inference>
-        };
-        Ok(Loaded {
-            contexts: Subnetwork::ALL.into_iter().map(one).collect(),
-            storage: self.storage,
-        })
+                spoil: self.spoil.filter(spoilt).map(|s| s.by),
+            }));
+        }
+        Ok(loaded)
     }
 }
 
-fn source(storage: Storage, spoil: Option<f32>) -> (Arc<HostDevice>, Processor) {
+fn source(precisions: Precisions, spoil: Option<Spoil>) -> (Arc<HostDevice>, Processor) {
     let device = HostDevice::new();
     let source = Processor {
         pack: Pack::open("lite").unwrap(),
-        storage,
+        precisions,
         device: device.clone(),
         spoil,
     };
@@ -303,7 +328,7 @@ fn source(storage: Storage, spoil: Option<f32>) -> (Arc<HostDevice>, Processor) 
 
 /// The backend on the processor, in 32 bits.
 pub(crate) fn on_processor(pack: &Pack) -> TensorRtBackend {
-    let (device, mut source) = source(Storage::F32, None);
+    let (device, mut source) = source(Precision::Fp32.into(), None);
     source.pack = pack.clone();
     TensorRtBackend::new(device, Box::new(source)).unwrap()
 }
@@ -422,12 +447,17 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(storage: Storage) -> Self {
-        let (device, source) = source(storage, None);
-        let pack = source.pack.clone();
+    fn new(precisions: Precisions) -> Self {
+        let (device, source) = source(precisions, None);
+        Self::with(device, Box::new(source))
+    }
+
+    /// The networks of `lite`, from `source`.
+    fn with(device: Arc<HostDevice>, source: Box<dyn Source>) -> Self {
+        let pack = Pack::open("lite").unwrap();
         Self {
             cpu: CpuBackend::new(&pack, Precision::Fp32, 1).unwrap(),
-            gpu: TensorRtBackend::new(device, Box::new(source)).unwrap(),
+            gpu: TensorRtBackend::new(device, source).unwrap(),
             pack,
         }
     }
@@ -464,11 +494,11 @@ fn frames_come_out_as_on_the_processor() {
         ratio: 3.0,
         strength: 0.75,
     };
-    for (storage, tolerance, codes) in [(Storage::F32, 1e-4, 1.0), (Storage::F16, 1e-2, 2.0)] {
-        let mut pair = Pair::new(storage);
+    for (precision, tolerance, codes) in [(Precision::Fp32, 1e-4, 1.0), (Precision::Fp16, 1e-2, 2.0)] {
+        let mut pair = Pair::new(precision.into());
         for format in PixelFormat::ALL {
             for (size, max_pixels) in [((48, 32), 0), ((35, 19), 0), ((64, 48), 32 * 24)] {
-                let what = format!("{storage:?} {} {size:?} {max_pixels}", format.name());
+                let what = format!("{precision:?} {} {size:?} {max_pixels}", format.name());
                 let input = Picture::new(spec(format, size), 1);
                 pair.prepare(input.spec, max_pixels);
                 let (expected, lumas) = pair.step_through(false, &input, parameters);
@@ -512,7 +542,7 @@ fn frames_come_out_as_on_the_processor() {
 /// Frames and parameters of two that are under way do not mix.
 #[test]
 fn two_frames_under_way_keep_apart() {
-    let mut pair = Pair::new(Storage::F32);
+    let mut pair = Pair::new(Precision::Fp32.into());
     let spec = spec(PixelFormat::Nv12, (48, 32));
     pair.prepare(spec, 0);
     let pictures = [1, 2, 3, 4].map(|seed| Picture::new(spec, seed));
@@ -538,29 +568,124 @@ fn two_frames_under_way_keep_apart() {
 /// Engines whose numbers are off are found out.
 #[test]
 fn the_gate_passes_what_is_right_alone() {
+    use Precision::{Fp16, Fp32};
     let reference = Reference::new(&Pack::open("lite").unwrap(), 0).unwrap();
-    for (storage, spoil, least, far) in [
-        (Storage::F32, None, 100.0, &[][..]),
-        (Storage::F16, None, 55.0, &[]),
-        (Storage::F32, Some(0.01), 35.0, &[Subnetwork::Restoration]),
-        (
-            Storage::F16,
-            Some(f32::NAN),
-            f64::NEG_INFINITY,
-            &[Subnetwork::Restoration],
-        ),
+    let mixed = Precisions::from(Fp16).with(Subnetwork::Restoration, Fp32);
+    let which = &[Subnetwork::Restoration][..];
+    let spoil = |precisions, by| Some(Spoil { which, precisions, by });
+    for (precisions, spoil, least, far) in [
+        (Fp32.into(), None, 100.0, &[][..]),
+        (Fp16.into(), None, 55.0, &[]),
+        (mixed, None, 55.0, &[]),
+        (Fp32.into(), spoil(&[Fp32], 0.01), 35.0, which),
+        (Fp16.into(), spoil(&[Fp16], f32::NAN), f64::NEG_INFINITY, which),
+        (mixed, spoil(&[Fp16], f32::NAN), 55.0, &[]),
+        (mixed, spoil(&[Fp32], 0.01), 35.0, which),
     ] {
-        let (device, mut source) = source(storage, spoil);
+        let (device, mut source) = source(precisions, spoil);
         let loaded = source.load(reference.size).unwrap();
         let device: Arc<dyn Device> = device;
         let nearness = compare(&device, loaded, &reference).unwrap();
-        println!("{storage:?} {spoil:?}: {}", nearness.describe());
-        assert_eq!(
-            nearness.too_far(),
-            far,
-            "{storage:?} {spoil:?}: {}",
-            nearness.describe()
-        );
-        assert!(nearness.psnr.iter().all(|db| *db >= least), "{}", nearness.describe());
+        let told = nearness.describe(precisions);
+        println!("{precisions} {spoil:?}: {told}");
+        assert_eq!(nearness.too_far(), far, "{precisions} {spoil:?}: {told}");
+        assert!(nearness.psnr.iter().all(|db| *db >= least), "{told}");
+    }
+}
+
+/// Networks whose precisions are chosen by their numbers, as engines' are.
+struct Chosen {
+    processor: Processor,
+    reference: Reference,
+}
+
+impl Source for Chosen {
+    fn load(&mut self, padded: (usize, usize)) -> Result<Loaded> {
+        let device: Arc<dyn Device> = self.processor.device.clone();
+        let mut precisions = Precision::Fp16.into();
+        choose("lite", &mut precisions, &mut |precisions| {
+            self.processor.precisions = precisions;
+            let nearness = compare(&device, self.processor.load(padded)?, &self.reference)?;
+            Ok((self.processor.load(padded)?, nearness))
+        })
+    }
+}
+
+/// A subnetwork that overflows in 16 bits works in 32, the others go on in 16, and frames are as on the processor.
+#[test]
+fn what_is_wrong_in_16_bits_goes_on_in_32() {
+    use Precision::{Fp16, Fp32};
+    let restoration = &[Subnetwork::Restoration][..];
+    let spoil = |which, precisions, by| Some(Spoil { which, precisions, by });
+    for (what, spoil, expected) in [
+        ("nothing", None, Ok(("fp16", Storage::F16))),
+        (
+            "restoration overflows",
+            spoil(restoration, &[Fp16], f32::NAN),
+            Ok(("fp16 (restoration in fp32)", Storage::F32)),
+        ),
+        (
+            "two are coarse",
+            spoil(&[Subnetwork::Decomposition, Subnetwork::Adjustment], &[Fp16], 0.02),
+            Ok(("fp16 (decomposition, adjustment in fp32)", Storage::F32)),
+        ),
+        (
+            "all overflow",
+            spoil(&Subnetwork::ALL, &[Fp16], f32::NAN),
+            Ok(("fp32", Storage::F32)),
+        ),
+        (
+            "restoration in both",
+            spoil(restoration, &[Fp16, Fp32], f32::NAN),
+            Err("illumination fp16"),
+        ),
+        (
+            "all in both",
+            spoil(&Subnetwork::ALL, &[Fp16, Fp32], f32::NAN),
+            Err("restoration fp32 NaN"),
+        ),
+    ] {
+        let (device, processor) = source(Fp16.into(), spoil);
+        let mut chosen = Chosen {
+            reference: Reference::new(&processor.pack, 0).unwrap(),
+            processor,
+        };
+        let found = chosen
+            .load((48, 32))
+            .map(|loaded| (loaded.precisions.to_string(), loaded.storage()));
+        let (told, storage) = match (found, expected) {
+            (Ok(found), Ok(expected)) => {
+                assert_eq!((found.0.as_str(), found.1), expected, "{what}");
+                found
+            }
+            (Err(e), Err(part)) => {
+                assert_eq!(e.kind(), ErrorKind::BackendFailed, "{what}: {e}");
+                assert!(e.to_string().contains(part), "{what}: {e}");
+                continue;
+            }
+            (found, _) => panic!("{what}: {:?}", found.map_err(|e| e.to_string())),
+        };
+        let mut pair = Pair::with(device, Box::new(chosen));
+        let (tolerance, codes) = if told == "fp32" { (1e-4, 1.0) } else { (1e-2, 2.0) };
+        for format in [PixelFormat::Nv12, PixelFormat::Rgba] {
+            let input = Picture::new(spec(format, (48, 32)), 1);
+            pair.prepare(input.spec, 0);
+            assert_eq!(pair.gpu.precisions().to_string(), told, "{what}");
+            let (expected, _) = pair.step_through(false, &input, Parameters::default());
+            let (stepped, _) = pair.step_through(true, &input, Parameters::default());
+            for quantity in QUANTITIES {
+                let (a, b) = (pair.cpu.read(quantity).unwrap(), pair.gpu.read(quantity).unwrap());
+                let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst <= tolerance, "{what} {storage:?}: {quantity:?} is off by {worst}");
+                assert!(b.iter().all(|v| v.is_finite()), "{what}: {quantity:?}");
+            }
+            let replay = pair.gpu.replay().unwrap();
+            let mut replayed = input.clone();
+            replay.submit(&input.frame(), Parameters::default()).unwrap();
+            replay.collect(&mut replayed.frame_mut()).unwrap();
+            assert!(replayed == stepped, "{what}, replayed");
+            let off = stepped.difference(&expected);
+            assert!(off <= codes, "{what} {}: off by {off} codes", format.name());
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use super::library::{Functions, Library};
 use super::logger::logger;
 use super::objects::{NarrowDims, WideDims};
+use super::ports::widen;
 use super::tables::{Generation, Table};
 use super::version::Version;
 use crate::pack::{Pack, Precision, Subnetwork};
@@ -115,6 +116,49 @@ pub(super) enum Fault {
     NoShape,
 }
 
+/// A file that the mock knows: one of `lite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Read {
+    which: Subnetwork,
+    format: Format,
+}
+
+/// Arithmetic and ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Fp32,
+    Fp16,
+    /// 16 bits behind ports of 32.
+    Wide,
+}
+
+impl Read {
+    fn all() -> impl Iterator<Item = Self> {
+        let formats = [Format::Fp32, Format::Fp16, Format::Wide];
+        Subnetwork::ALL
+            .into_iter()
+            .flat_map(move |which| formats.map(|format| Self { which, format }))
+    }
+
+    fn onnx(self, pack: &Pack) -> Vec<u8> {
+        let file = |precision| pack.onnx(self.which, precision).unwrap();
+        match self.format {
+            Format::Fp32 => file(Precision::Fp32).into_owned(),
+            Format::Fp16 => file(Precision::Fp16).into_owned(),
+            Format::Wide => widen(&file(Precision::Fp16)).unwrap(),
+        }
+    }
+
+    fn plan(self) -> String {
+        let ports = match self.format {
+            Format::Fp32 => " in 32 bits",
+            Format::Fp16 => "",
+            Format::Wide => " behind 32 bits",
+        };
+        format!("plan of {}{ports}", self.which.name())
+    }
+}
+
 /// What the mock's objects know, for one thread.
 #[derive(Default)]
 struct World {
@@ -126,8 +170,8 @@ struct World {
     flags: Vec<i32>,
     tf32: bool,
     /// What the parser has read.
-    parsed: Option<Subnetwork>,
-    engine: Option<Subnetwork>,
+    parsed: Option<Read>,
+    engine: Option<Read>,
     timing: Vec<u8>,
     replaced: Vec<(&'static str, &'static str, usize)>,
 }
@@ -473,12 +517,12 @@ extern "C" fn deserialize_two(this: *mut Object, data: *const u8, size: usize) -
     // SAFETY: whoever calls passes that many bytes.
     let plan = String::from_utf8_lossy(unsafe { std::slice::from_raw_parts(data, size) }).into_owned();
     note(this, format!("deserializeCudaEngine({plan:?})"));
-    let which = Subnetwork::ALL
-        .into_iter()
-        .find(|s| plan == format!("plan of {}", s.name()));
-    match which.filter(|_| world(|w| w.fault) != Fault::RefusesPlan) {
-        Some(which) => {
-            world(|w| w.engine = Some(which));
+    match Read::all()
+        .find(|read| plan == read.plan())
+        .filter(|_| world(|w| w.fault) != Fault::RefusesPlan)
+    {
+        Some(read) => {
+            world(|w| w.engine = Some(read));
             let mut engine = object("Engine");
             engine.bytes = plan.into_bytes();
             public_of(engine)
@@ -500,7 +544,7 @@ fn ports(which: Subnetwork) -> Vec<(&'static str, usize, bool)> {
 }
 
 fn engine_ports() -> Vec<(&'static str, usize, bool)> {
-    ports(world(|w| w.engine).unwrap())
+    ports(world(|w| w.engine).unwrap().which)
 }
 
 extern "C" fn engine_tensors(_this: *mut Object) -> i32 {
@@ -521,7 +565,10 @@ extern "C" fn engine_tensor_mode(_this: *mut Object, name: *const c_char) -> i32
 }
 
 extern "C" fn engine_tensor_type(_this: *mut Object, _name: *const c_char) -> i32 {
-    1
+    match world(|w| w.engine).unwrap().format {
+        Format::Fp16 => 1,
+        Format::Fp32 | Format::Wide => 0,
+    }
 }
 
 extern "C" fn engine_tensor_format(_this: *mut Object, _name: *const c_char) -> i32 {
@@ -642,7 +689,7 @@ extern "C" fn build(this: *mut Object, network: *mut c_void, config: *mut c_void
     world(|w| w.timing.push(b'.'));
     match world(|w| (w.fault, w.parsed)) {
         (Fault::NoEngine, _) | (_, None) => std::ptr::null_mut(),
-        (_, Some(which)) => memory(format!("plan of {}", which.name()).into_bytes()),
+        (_, Some(read)) => memory(read.plan().into_bytes()),
     }
 }
 
@@ -726,8 +773,10 @@ extern "C" fn cache_serialize(_this: *mut Object) -> *mut c_void {
 }
 
 fn network_ports(input: bool) -> Vec<(&'static str, usize, bool)> {
-    let which = world(|w| w.parsed);
-    which.map_or_else(Vec::new, |w| ports(w).into_iter().filter(|p| p.2 == input).collect())
+    let read = world(|w| w.parsed);
+    read.map_or_else(Vec::new, |r| {
+        ports(r.which).into_iter().filter(|p| p.2 == input).collect()
+    })
 }
 
 extern "C" fn network_inputs(_this: *mut Object) -> i32 {
@@ -834,11 +883,7 @@ extern "C" fn parse(this: *mut Object, data: *const u8, size: usize, path: *cons
     // SAFETY: that many bytes are the caller's.
     let onnx = unsafe { std::slice::from_raw_parts(data, size) };
     let pack = Pack::open("lite").unwrap();
-    let found = Subnetwork::ALL.into_iter().find(|s| {
-        [Precision::Fp32, Precision::Fp16]
-            .iter()
-            .any(|precision| *pack.onnx(*s, *precision).unwrap() == *onnx)
-    });
+    let found = Read::all().find(|read| read.onnx(&pack) == onnx);
     world(|w| w.parsed = found);
     if found.is_some() || world(|w| w.fault) == Fault::TakesRubbish {
         YES
