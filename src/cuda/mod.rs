@@ -19,6 +19,8 @@ mod networks;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod processor;
+#[cfg(test)]
 mod recording;
 mod reference;
 mod slot;
@@ -41,6 +43,6 @@ pub(crate) use ingest::Ingest;
 pub(crate) use launch::{Storage, Surface};
 #[cfg(test)]
 pub(crate) use order::on_recorder;
-pub(crate) use update::Update;
 #[cfg(test)]
-pub(crate) use whole::on_processor;
+pub(crate) use processor::on_processor;
+pub(crate) use update::Update;
