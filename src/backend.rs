@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cuda::{DeviceFrameBuffer, EngineJob, GpuFigures};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, MIN_SIDE, RawStream};
-use crate::pack::Precision;
+use crate::pack::{Precision, Precisions};
 use crate::stage::{Parameters, Report, Stage};
 
 /// The sizes that a backend prepares for.
@@ -73,9 +73,9 @@ pub trait Backend: Send {
     /// The name that users see, such as `cpu`.
     fn name(&self) -> &'static str;
 
-    /// The number format of the networks' arithmetic, once it is prepared.
-    fn precision(&self) -> Precision {
-        Precision::Fp32
+    /// The number format of each subnetwork's arithmetic, once it is prepared.
+    fn precisions(&self) -> Precisions {
+        Precision::Fp32.into()
     }
 
     /// Allocates for frames of `geometry`, whose size has been checked.

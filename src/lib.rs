@@ -36,6 +36,7 @@ mod identity;
 mod pack;
 mod pool;
 mod probe;
+mod protobuf;
 mod shared;
 mod simd;
 mod stage;
@@ -52,7 +53,7 @@ pub use frame::{
     ChromaSite, Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE,
     Matrix, PixelFormat, Plane, PlaneMut, Range, RawStream,
 };
-pub use pack::{Manifest, Pack, Precision, Schedule, Subnetwork};
+pub use pack::{Manifest, Pack, Precision, Precisions, Schedule, Subnetwork};
 pub use probe::{Probe, probe};
 pub use shared::{SharedLibrary, search_path};
 pub use simd::Level;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use serde_json::json;
 use uretinex::{
-    Colorimetry, DeviceFrameBuffer, Enhancer, FrameSpec, Parameters, PixelFormat, Precision, Report, Stage,
+    Colorimetry, DeviceFrameBuffer, Enhancer, FrameSpec, Parameters, PixelFormat, Precision, Report, Stage, Subnetwork,
 };
 
 use crate::night::{Picture, Scene};
@@ -206,10 +206,7 @@ fn report(args: &Args, enhancer: &mut Enhancer, measured: &Measured) -> Result<E
     let model = enhancer.model().name.clone();
     let version = enhancer.model().version.clone();
     let backend = enhancer.backend_name();
-    let precision = match enhancer.precision() {
-        Precision::Fp32 => "fp32",
-        Precision::Fp16 => "fp16",
-    };
+    let precisions = enhancer.precisions();
     // Where the stages run on a GPU: the update's share of what a copy gives.
     let update = stages[Stage::Update as usize].1 * 1e-3;
     let rounds = f64::from(enhancer.model().schedule.rounds.saturating_sub(1));
@@ -226,7 +223,10 @@ fn report(args: &Args, enhancer: &mut Enhancer, measured: &Measured) -> Result<E
             "model": model,
             "version": version,
             "backend": backend,
-            "precision": precision,
+            "precision": precisions.uniform().map_or("mixed", Precision::name),
+            "precisions": serde_json::Map::from_iter(
+                Subnetwork::ALL.map(|which| (which.name().to_string(), json!(precisions.of(which).name()))),
+            ),
             "memory": match args.memory { Memory::System => "system", Memory::Device => "device" },
             "width": width,
             "height": height,
@@ -243,7 +243,7 @@ fn report(args: &Args, enhancer: &mut Enhancer, measured: &Measured) -> Result<E
         crate::print(&format!("{object}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut report = format!("{model} on {backend} in {precision}, NV12 {width}x{height}");
+    let mut report = format!("{model} on {backend} in {precisions}, NV12 {width}x{height}");
     if (work_width, work_height) != args.size {
         report += &format!(" (networks at {work_width}x{work_height})");
     }

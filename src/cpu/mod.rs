@@ -11,7 +11,7 @@ use crate::colour::{Guide, Planes, Relit, compose, ingest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Frame, FrameMut};
 use crate::identity::unprepared;
-use crate::pack::{Pack, Precision, Subnetwork};
+use crate::pack::{Pack, Precision, Precisions, Subnetwork};
 use crate::pool::Pool;
 use crate::simd::Level;
 pub(crate) use engine::Products;
@@ -27,6 +27,7 @@ pub(crate) struct CpuBackend {
     networks: Arc<Networks>,
     pool: Pool,
     level: Level,
+    precision: Precision,
     state: Option<State>,
 }
 
@@ -65,6 +66,7 @@ impl CpuBackend {
             networks: Networks::shared(pack, level, products)?,
             pool: Pool::new(threads),
             level,
+            precision,
             state: None,
         })
     }
@@ -77,6 +79,10 @@ impl CpuBackend {
 impl Backend for CpuBackend {
     fn name(&self) -> &'static str {
         "cpu"
+    }
+
+    fn precisions(&self) -> Precisions {
+        self.precision.into()
     }
 
     fn prepare(&mut self, geometry: &Geometry) -> Result<()> {
@@ -224,6 +230,7 @@ mod tests {
         };
         let mut output = FrameMut::new(spec, [plane])?;
         let mut backend = CpuBackend::new(pack, precision, threads)?;
+        assert_eq!(backend.precisions(), precision.into());
         backend.prepare(&Geometry::new(spec, 0, pack.manifest().multiple))?;
         let schedule = &pack.manifest().schedule;
         unfold(&mut backend, schedule, &input, Parameters::default(), &mut output)?;

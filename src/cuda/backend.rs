@@ -23,7 +23,7 @@ use crate::backend::{Backend, Geometry, Quantity, Replay};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, RawStream};
 use crate::identity::unprepared;
-use crate::pack::Precision;
+use crate::pack::{Precision, Precisions};
 use crate::stage::{Parameters, Report, Stage};
 
 /// Rows of staging memory are aligned to more than any kernel asks for.
@@ -120,11 +120,8 @@ impl Backend for TensorRtBackend {
         "tensorrt"
     }
 
-    fn precision(&self) -> Precision {
-        match self.state.as_ref().map(|s| s.storage) {
-            Some(Storage::F16) => Precision::Fp16,
-            _ => Precision::Fp32,
-        }
+    fn precisions(&self) -> Precisions {
+        self.state.as_ref().map_or(Precision::Fp32.into(), |s| s.precisions)
     }
 
     fn prepare(&mut self, geometry: &Geometry) -> Result<()> {

@@ -6,15 +6,16 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::choice::choose;
 use super::context::{Cuda, RawContext};
 use super::device::{Device, Entered, StreamHandle};
-use super::gate::{LEAST, compare};
+use super::gate::compare;
 use super::launch::Storage;
 use super::networks::{Inference, Loaded, Source};
 use super::reference::Reference;
 use crate::driver::{Gpu, driver};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pack::{Pack, Precision, Subnetwork};
+use crate::pack::{Pack, Precision, Precisions, Subnetwork};
 use crate::probe::probe;
 use crate::tensorrt::{Context, Element, Engines, Memory, Observer, Request, Span, Step, engines};
 
@@ -45,7 +46,7 @@ impl Inference for Context {
 /// Engines, which go with their GPU's context current.
 struct Held {
     engines: Option<Arc<Engines>>,
-    precision: Precision,
+    precisions: Precisions,
     device: Arc<dyn Device>,
 }
 
@@ -63,34 +64,34 @@ impl Held {
 
     /// A context of each engine.
     fn load(&self) -> Result<Loaded> {
-        let storage = match self.precision {
-            Precision::Fp32 => Storage::F32,
-            Precision::Fp16 => Storage::F16,
+        let mut loaded = Loaded {
+            contexts: Vec::new(),
+            precisions: self.precisions,
         };
-        let mut contexts: Vec<Box<dyn Inference>> = Vec::new();
+        let element = match loaded.storage() {
+            Storage::F32 => Element::F32,
+            Storage::F16 => Element::F16,
+        };
         for which in Subnetwork::ALL {
             let Some(engine) = self.engines.as_ref().map(|e| e.get(which)) else {
                 continue;
-            };
-            let element = match storage {
-                Storage::F32 => Element::F32,
-                Storage::F16 => Element::F16,
             };
             if let Some(tensor) = engine.tensors().iter().find(|t| t.element != element) {
                 return Err(Error::new(
                     ErrorKind::ModelInvalid,
                     format!(
-                        "{} of the {} file for {:?} is {:?}: make the pack anew with engines/convert.py",
+                        "{} of the {} network in {} is {:?} and not {element:?}: make the pack anew with \
+                         engines/convert.py",
                         tensor.name,
                         which.name(),
-                        self.precision,
+                        self.precisions.of(which).name(),
                         tensor.element
                     ),
                 ));
             }
-            contexts.push(Box::new(engine.context(Memory::Lent)?));
+            loaded.contexts.push(Box::new(engine.context(Memory::Lent)?));
         }
-        Ok(Loaded { contexts, storage })
+        Ok(loaded)
     }
 }
 
@@ -101,8 +102,8 @@ struct Shelf {
     pack: Pack,
     cache: Option<PathBuf>,
     reference: Reference,
-    /// What is asked for next: 32 bits once 16 have been found wanting.
-    precision: Mutex<Precision>,
+    /// What is asked for next: 32 bits for subnetworks that have been found wanting in 16.
+    precisions: Mutex<Precisions>,
     /// The engines found last, and whether their numbers have been compared.
     held: Mutex<Option<Held>>,
 }
@@ -136,8 +137,8 @@ impl EngineJob {
 }
 
 impl EngineSource {
-    /// Engines of `pack` for the GPU of number `ordinal`, in `precision`, or, if none is asked for, in 16 bits as long
-    /// as their numbers are right. Makes no engine yet.
+    /// Engines of `pack` for the GPU of number `ordinal`, in `precision`, or, if none is asked for, in 16 bits. Those
+    /// of 16 bits whose numbers are not right are had in 32. Makes no engine yet.
     ///
     /// # Errors
     /// [`ErrorKind::BackendUnavailable`] if driver, GPU, TensorRT or its parser are missing or too old,
@@ -161,7 +162,7 @@ impl EngineSource {
                 reference: Reference::new(pack, threads)?,
                 pack: pack.clone(),
                 cache,
-                precision: Mutex::new(precision.unwrap_or(Precision::Fp16)),
+                precisions: Mutex::new(precision.unwrap_or(Precision::Fp16).into()),
                 held: Mutex::new(None),
             }),
         })
@@ -209,47 +210,27 @@ impl Shelf {
         }
         let device: Arc<dyn Device> = self.cuda.clone();
         let _entered = Entered::new(&device)?;
-        loop {
-            let precision = *lock(&self.precision);
+        let manifest = self.pack.manifest();
+        let mut precisions = *lock(&self.precisions);
+        let found = choose(&manifest.name, &mut precisions, &mut |precisions| {
             let request = Request {
                 pack: &self.pack,
-                precision,
+                precisions,
                 gpu: self.gpu,
-                span: Span::around(padded, self.pack.manifest().multiple),
+                span: Span::around(padded, manifest.multiple),
                 context: self.cuda.context(),
                 cache: self.cache.as_deref(),
             };
             let held = Held {
                 engines: Some(engines(&request, observer)?),
-                precision,
+                precisions,
                 device: device.clone(),
             };
             let nearness = compare(&device, held.load()?, &self.reference)?;
-            let far = nearness.too_far();
-            let name = &self.pack.manifest().name;
-            if far.is_empty() {
-                log::info!("engines of {name} in {precision:?}: {}", nearness.describe());
-                *lock(&self.held) = Some(held);
-                return Ok(());
-            }
-            let names: Vec<_> = far.iter().map(|w| w.name()).collect();
-            if precision == Precision::Fp32 {
-                return Err(Error::new(
-                    ErrorKind::BackendFailed,
-                    format!(
-                        "the engines of {name} give other numbers than the processor: {}, and {LEAST} dB are needed; \
-                         run uretinex engines clear, and if it happens again use backend=cpu and report it with the \
-                         versions that uretinex doctor lists",
-                        nearness.describe()
-                    ),
-                ));
-            }
-            log::warn!(
-                "{} of {name} in 16 bits is too far from 32 bits ({}; {LEAST} dB are needed): the pack runs in fp32",
-                names.join(" and "),
-                nearness.describe()
-            );
-            *lock(&self.precision) = Precision::Fp32;
-        }
+            Ok((held, nearness))
+        });
+        *lock(&self.precisions) = precisions;
+        *lock(&self.held) = Some(found?);
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::networks::{Inference, Loaded, index};
 use super::reference::{Reference, Sample};
 use super::values::{decode, encode};
 use crate::error::Result;
-use crate::pack::Subnetwork;
+use crate::pack::{Precisions, Subnetwork};
 
 /// The least PSNR of a subnetwork's output against the reference, in dB, of values whose peak is 1.
 pub(super) const LEAST: f64 = 45.0;
@@ -32,12 +32,15 @@ impl Nearness {
         Subnetwork::ALL.into_iter().filter(far).collect()
     }
 
-    /// For messages.
-    pub fn describe(&self) -> String {
-        let one = |w: Subnetwork| match self.psnr[index(w)] {
-            f64::NEG_INFINITY => format!("{} NaN", w.name()),
-            db if db.is_infinite() => format!("{} exact", w.name()),
-            db => format!("{} {db:.1} dB", w.name()),
+    /// For messages: each subnetwork, what it works in, and how near it comes.
+    pub fn describe(&self, precisions: Precisions) -> String {
+        let one = |w: Subnetwork| {
+            let figure = match self.psnr[index(w)] {
+                f64::NEG_INFINITY => "NaN".to_string(),
+                db if db.is_infinite() => "exact".to_string(),
+                db => format!("{db:.1} dB"),
+            };
+            format!("{} {} {figure}", w.name(), precisions.of(w).name())
         };
         Subnetwork::ALL.map(one).join(", ")
     }
@@ -47,11 +50,11 @@ impl Nearness {
 pub(super) fn compare(device: &Arc<dyn Device>, mut loaded: Loaded, reference: &Reference) -> Result<Nearness> {
     let _entered = Entered::new(device)?;
     let stream = Stream::new(device)?;
-    let mut psnr = [f64::INFINITY; 4];
+    let (storage, mut psnr) = (loaded.storage(), [f64::INFINITY; 4]);
     let outcome = reference.samples.iter().try_for_each(|sample| {
         let context = &mut *loaded.contexts[index(sample.which)];
         let worst = &mut psnr[index(sample.which)];
-        *worst = worst.min(run(&stream, context, &loaded.storage, sample, reference.size)?);
+        *worst = worst.min(run(&stream, context, storage, sample, reference.size)?);
         Ok(())
     });
     // Before the device's context is no longer current.
@@ -62,14 +65,14 @@ pub(super) fn compare(device: &Arc<dyn Device>, mut loaded: Loaded, reference: &
 fn run(
     stream: &Arc<Stream>,
     context: &mut dyn Inference,
-    storage: &super::Storage,
+    storage: super::Storage,
     sample: &Sample,
     (width, height): (usize, usize),
 ) -> Result<f64> {
     let device = stream.device();
     let mut held = Vec::new();
     for (values, &(name, channels)) in sample.inputs.iter().zip(sample.which.inputs()) {
-        let bytes = encode(values, *storage);
+        let bytes = encode(values, storage);
         let mut host = Pinned::new(device, bytes.len())?;
         host.write().copy_from_slice(&bytes);
         let buffer = Buffer::new(stream, bytes.len())?;
@@ -105,7 +108,7 @@ fn run(
     let mut worst = f64::INFINITY;
     for ((_, host), expected) in given.iter().zip(&sample.outputs) {
         let mut values = Vec::with_capacity(expected.len());
-        decode(host.read(), *storage, &mut values);
+        decode(host.read(), storage, &mut values);
         worst = worst.min(psnr(&values, expected));
     }
     Ok(worst)
@@ -124,6 +127,7 @@ fn psnr(values: &[f32], expected: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pack::Precision;
 
     #[test]
     fn nearness_in_decibels() {
@@ -143,8 +147,8 @@ mod tests {
         };
         assert_eq!(nearness.too_far(), [Subnetwork::Restoration, Subnetwork::Illumination]);
         assert_eq!(
-            nearness.describe(),
-            "decomposition 60.0 dB, restoration NaN, illumination 44.9 dB, adjustment exact"
+            nearness.describe(Precisions::from(Precision::Fp16).with(Subnetwork::Adjustment, Precision::Fp32)),
+            "decomposition fp16 60.0 dB, restoration fp16 NaN, illumination fp16 44.9 dB, adjustment fp32 exact"
         );
     }
 }

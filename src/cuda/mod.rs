@@ -1,6 +1,7 @@
 //! The stages between the networks on an NVIDIA GPU.
 
 mod backend;
+mod choice;
 mod compose;
 mod context;
 mod device;
@@ -17,6 +18,8 @@ mod memory;
 mod networks;
 #[cfg(test)]
 mod order;
+#[cfg(test)]
+mod processor;
 #[cfg(test)]
 mod recording;
 mod reference;
@@ -40,6 +43,6 @@ pub(crate) use ingest::Ingest;
 pub(crate) use launch::{Storage, Surface};
 #[cfg(test)]
 pub(crate) use order::on_recorder;
-pub(crate) use update::Update;
 #[cfg(test)]
-pub(crate) use whole::on_processor;
+pub(crate) use processor::on_processor;
+pub(crate) use update::Update;

@@ -5,7 +5,7 @@ use super::device::StreamHandle;
 use super::engines::EngineJob;
 use super::launch::Storage;
 use crate::error::Result;
-use crate::pack::Subnetwork;
+use crate::pack::{Precision, Precisions, Subnetwork};
 
 /// A subnetwork's execution context: one stream of frames, one use at a time.
 pub(crate) trait Inference: Send {
@@ -35,8 +35,18 @@ pub(crate) trait Inference: Send {
 pub(crate) struct Loaded {
     /// In the order of [`Subnetwork::ALL`].
     pub contexts: Vec<Box<dyn Inference>>,
-    /// The type of their inputs and outputs.
-    pub storage: Storage,
+    /// What they work in.
+    pub precisions: Precisions,
+}
+
+impl Loaded {
+    /// The type of their inputs and outputs, the same for all.
+    pub fn storage(&self) -> Storage {
+        match self.precisions.planes() {
+            Precision::Fp32 => Storage::F32,
+            Precision::Fp16 => Storage::F16,
+        }
+    }
 }
 
 /// Where networks come from: engines in a cache, built if they are not there, or in tests a recorder.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::backend::TensorRtBackend;
 use super::device::{Device, StreamHandle};
-use super::launch::Storage;
 use super::networks::{Inference, Loaded, Source};
 use super::recording::{Operation, Recording};
 use crate::backend::{Backend, Geometry, Quantity};
@@ -14,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{
     Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut, RawStream,
 };
-use crate::pack::{Pack, Schedule, Subnetwork};
+use crate::pack::{Pack, Precision, Schedule, Subnetwork};
 use crate::stage::Parameters;
 use crate::unfold::{record, unfold};
 
@@ -60,7 +59,7 @@ impl Inference for Pretended {
 }
 
 /// Networks that are only told of.
-pub(super) struct Networks(pub Storage);
+pub(super) struct Networks(pub Precision);
 
 impl Source for Networks {
     fn load(&mut self, _padded: (usize, usize)) -> Result<Loaded> {
@@ -75,7 +74,7 @@ impl Source for Networks {
         };
         Ok(Loaded {
             contexts: Subnetwork::ALL.into_iter().enumerate().map(pretended).collect(),
-            storage: self.0,
+            precisions: self.0.into(),
         })
     }
 }
@@ -83,7 +82,7 @@ impl Source for Networks {
 /// A backend on a recorder with that much memory.
 pub(crate) fn on_recorder(memory: usize) -> TensorRtBackend {
     let device = Arc::new(Recording::with_memory(memory));
-    TensorRtBackend::new(device, Box::new(Networks(Storage::F16))).unwrap()
+    TensorRtBackend::new(device, Box::new(Networks(Precision::Fp16))).unwrap()
 }
 
 pub(super) fn spec(format: PixelFormat, (width, height): (usize, usize)) -> FrameSpec {
@@ -104,9 +103,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(storage: Storage, spec: FrameSpec, max_pixels: usize) -> Self {
+    fn new(precision: Precision, spec: FrameSpec, max_pixels: usize) -> Self {
         let device = Arc::new(Recording::default());
-        let mut backend = TensorRtBackend::new(device.clone(), Box::new(Networks(storage))).unwrap();
+        let mut backend = TensorRtBackend::new(device.clone(), Box::new(Networks(precision))).unwrap();
         let pack = Pack::open("full").unwrap();
         let schedule = pack.manifest().schedule;
         backend.prepare(&Geometry::new(spec, max_pixels, 4)).unwrap();
@@ -195,10 +194,10 @@ const SPECS: [(PixelFormat, (usize, usize), usize); 3] = [
 
 #[test]
 fn every_read_waits_for_its_write() {
-    for storage in [Storage::F32, Storage::F16] {
+    for precision in [Precision::Fp32, Precision::Fp16] {
         for (format, size, max_pixels) in SPECS {
-            let what = format!("{storage:?} {} {size:?}", format.name());
-            let mut bench = Bench::new(storage, spec(format, size), max_pixels);
+            let what = format!("{} {} {size:?}", precision.name(), format.name());
+            let mut bench = Bench::new(precision, spec(format, size), max_pixels);
             bench.check(&what);
             bench.step_through();
             bench.check(&what);
@@ -231,7 +230,7 @@ fn every_read_waits_for_its_write() {
 
 #[test]
 fn a_frame_is_recorded_once_and_allocates_nothing() {
-    let mut bench = Bench::new(Storage::F16, spec(PixelFormat::Nv12, (64, 48)), 0);
+    let mut bench = Bench::new(Precision::Fp16, spec(PixelFormat::Nv12, (64, 48)), 0);
     bench.device.take();
     bench.record();
     let recording = bench.device.take();
@@ -291,7 +290,7 @@ fn a_frame_is_recorded_once_and_allocates_nothing() {
 
 #[test]
 fn two_frames_are_under_way_at_once() {
-    let mut bench = Bench::new(Storage::F32, spec(PixelFormat::Rgb, (64, 48)), 0);
+    let mut bench = Bench::new(Precision::Fp32, spec(PixelFormat::Rgb, (64, 48)), 0);
     bench.record();
     bench.device.take();
     bench.submit(Parameters::default()).unwrap();
@@ -327,7 +326,7 @@ fn two_frames_are_under_way_at_once() {
 
 #[test]
 fn a_frame_that_nobody_wants_is_waited_for() {
-    let mut bench = Bench::new(Storage::F16, spec(PixelFormat::Nv12, (64, 48)), 0);
+    let mut bench = Bench::new(Precision::Fp16, spec(PixelFormat::Nv12, (64, 48)), 0);
     bench.record();
     for wanted in [[false, false], [true, false], [false, true]] {
         bench.submit(Parameters::default()).unwrap();
@@ -359,7 +358,7 @@ fn a_frame_that_nobody_wants_is_waited_for() {
 #[test]
 fn frames_in_device_memory_are_not_copied() {
     let spec = spec(PixelFormat::Nv12, (64, 48));
-    let mut bench = Bench::new(Storage::F16, spec, 0);
+    let mut bench = Bench::new(Precision::Fp16, spec, 0);
     bench.record();
     let theirs = bench.device.create_stream().unwrap();
     let frame = |bench: &Bench| {
@@ -441,13 +440,13 @@ fn what_cannot_be_captured_is_issued_for_every_frame() {
             };
             Ok(Loaded {
                 contexts: Subnetwork::ALL.into_iter().map(failing).collect(),
-                storage: Storage::F32,
+                precisions: Precision::Fp32.into(),
             })
         }
     }
     let spec = spec(PixelFormat::Rgb, (32, 32));
     let bench = |when| {
-        let mut bench = Bench::new(Storage::F32, spec, 0);
+        let mut bench = Bench::new(Precision::Fp32, spec, 0);
         bench.backend = TensorRtBackend::new(bench.device.clone(), Box::new(Failable(when))).unwrap();
         bench.backend.prepare(&Geometry::new(spec, 0, 4)).unwrap();
         bench
@@ -480,7 +479,7 @@ fn what_cannot_be_captured_is_issued_for_every_frame() {
 #[test]
 fn short_memory_is_an_error_and_the_backend_can_be_prepared_again() {
     let device = Arc::new(Recording::with_memory(4 << 20));
-    let mut backend = TensorRtBackend::new(device.clone(), Box::new(Networks(Storage::F32))).unwrap();
+    let mut backend = TensorRtBackend::new(device.clone(), Box::new(Networks(Precision::Fp32))).unwrap();
     for (size, fits) in [((64, 48), true), ((1920, 1080), false), ((64, 48), true)] {
         let prepared = backend.prepare(&Geometry::new(spec(PixelFormat::Nv12, size), 0, 4));
         match prepared {

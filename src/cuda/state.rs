@@ -15,7 +15,7 @@ use crate::backend::{Geometry, none_pending};
 use crate::colour::luma_mean;
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::unprepared;
-use crate::pack::Subnetwork;
+use crate::pack::{Precisions, Subnetwork};
 use crate::stage::Parameters;
 
 /// Frames that can be under way at once.
@@ -34,6 +34,8 @@ pub(super) struct Streams {
 pub(super) struct State {
     pub geometry: Geometry,
     pub storage: Storage,
+    /// What each network works in.
+    pub precisions: Precisions,
     pub networks: Networks,
     pub planes: PlaneBuffers,
     pub settings: Buffer,
@@ -120,7 +122,7 @@ impl State {
         device: &Arc<dyn Device>,
     ) -> Result<Self> {
         let loaded = source.load(geometry.padded)?;
-        let storage = loaded.storage;
+        let (storage, precisions) = (loaded.storage(), loaded.precisions);
         let compute = &streams.compute;
         let pixels = geometry.padded.0 * geometry.padded.1;
         let plane = |channels: usize| Buffer::new(compute, channels * pixels * storage.bytes());
@@ -145,6 +147,7 @@ impl State {
         let mut state = Self {
             geometry: *geometry,
             storage,
+            precisions,
             networks: Networks {
                 contexts: loaded.contexts,
                 scratch: Vec::new(),

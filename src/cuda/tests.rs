@@ -1,227 +1,25 @@
 //! The kernels against the processor's colour conversion and updates, and their descriptions against their sources.
 #![allow(unsafe_code)]
 
+mod cases;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::mem::offset_of;
 
 use super::compose::ComposeArguments;
 use super::format::{Component, Format};
-use super::host::{self, Guarded, Host, Rounding};
+use super::host::{self, Host, Rounding};
 use super::ingest::IngestArguments;
 use super::launch::{Launch, Module, Settings, Storage, Surface};
 use super::update::UpdateArguments;
 use super::{Compose, Ingest, Update};
 use crate::backend::Geometry;
 use crate::colour::{Guide, Planes, Relit, compose, ingest, luma_mean};
-use crate::frame::{ChromaSite, Colorimetry, Frame, FrameMut, FrameSpec, Matrix, PixelFormat, Plane, PlaneMut, Range};
+use crate::frame::{Colorimetry, FrameSpec, PixelFormat};
 use crate::pool::Pool;
 use crate::simd::Level;
-
-/// Numbers without a pattern.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as u32
-    }
-
-    /// Between `from` and `to`.
-    fn between(&mut self, from: f32, to: f32) -> f32 {
-        from + (to - from) * (self.next() % 65536) as f32 / 65535.0
-    }
-}
-
-/// How a frame lies in memory: bytes behind each row, and the multiple of bytes to which rows are padded then.
-type Padding = (usize, usize);
-
-/// A frame's memory, whose planes end where their last row ends.
-#[derive(Clone)]
-struct Memory {
-    spec: FrameSpec,
-    planes: Vec<Guarded>,
-    strides: Vec<usize>,
-}
-
-impl Memory {
-    fn new(spec: FrameSpec, (slack, multiple): Padding, mut fill: impl FnMut() -> u8) -> Self {
-        let format = spec.format;
-        let row = |p| format.row_bytes(p, spec.width);
-        let planes = 0..format.planes();
-        let strides: Vec<_> = planes
-            .clone()
-            .map(|p| (row(p) + slack).next_multiple_of(multiple))
-            .collect();
-        let memory = planes.map(|p| {
-            let mut memory = Guarded::new(strides[p] * (format.rows(p, spec.height) - 1) + row(p));
-            memory.bytes_mut().fill_with(&mut fill);
-            memory
-        });
-        Self {
-            spec,
-            planes: memory.collect(),
-            strides: strides.clone(),
-        }
-    }
-
-    /// The same with every byte set to 0x55.
-    fn blank(&self) -> Self {
-        let mut blank = self.clone();
-        blank.planes.iter_mut().for_each(|p| p.bytes_mut().fill(0x55));
-        blank
-    }
-
-    fn bytes(&self) -> impl Iterator<Item = &[u8]> {
-        self.planes.iter().map(Guarded::bytes)
-    }
-
-    fn frame(&self) -> Frame<'_> {
-        let planes = self.planes.iter().zip(&self.strides);
-        let planes: Vec<_> = planes
-            .map(|(memory, &stride)| Plane {
-                data: memory.bytes(),
-                stride,
-            })
-            .collect();
-        Frame::new(self.spec, &planes).expect("a frame")
-    }
-
-    fn frame_mut(&mut self) -> FrameMut<'_> {
-        let planes = self
-            .planes
-            .iter_mut()
-            .zip(&self.strides)
-            .map(|(memory, &stride)| PlaneMut {
-                data: memory.bytes_mut(),
-                stride,
-            });
-        FrameMut::from_iter(self.spec, planes).expect("a frame")
-    }
-
-    fn surface(&self) -> Surface {
-        let mut surface = Surface::default();
-        for (i, memory) in self.planes.iter().enumerate() {
-            surface.address[i] = memory.address();
-            surface.stride[i] = self.strides[i] as u64;
-        }
-        surface
-    }
-}
-
-/// Values in memory aligned as device memory is.
-struct Tensor {
-    memory: Guarded,
-    storage: Storage,
-    len: usize,
-}
-
-impl Tensor {
-    fn new(storage: Storage, values: &[f32]) -> Self {
-        let each = storage.bytes();
-        let mut memory = Guarded::new((values.len() * each).next_multiple_of(16));
-        for (to, v) in memory.bytes_mut().chunks_mut(each).zip(values) {
-            to.copy_from_slice(&storage.bits(*v).to_le_bytes()[..each]);
-        }
-        Self {
-            memory,
-            storage,
-            len: values.len(),
-        }
-    }
-
-    fn address(&self) -> u64 {
-        self.memory.address()
-    }
-
-    fn values(&self) -> Vec<f32> {
-        let chunks = self.memory.bytes().chunks(self.storage.bytes()).take(self.len);
-        let value = |bytes: &[u8]| match *bytes {
-            [a, b] => from_half(u16::from_le_bytes([a, b])),
-            [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
-            _ => f32::NAN,
-        };
-        chunks.map(value).collect()
-    }
-}
-
-fn from_half(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 0x3ff));
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1024.0 + fraction) * 2f32.powi(exponent - 25),
-    }
-}
-
-/// The greatest difference; NaN differs from everything else.
-fn worst(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let far = |(a, b): (&f32, &f32)| if a.to_bits() == b.to_bits() { 0.0 } else { (a - b).abs() };
-    a.iter()
-        .zip(b)
-        .map(far)
-        .fold(0.0, |m, d| if d.is_nan() || d > m { d } else { m })
-}
-
-/// Groups of four can be read at once, odd strides, even strides that are no multiple of four.
-const PADDINGS: [Padding; 3] = [(0, 16), (3, 1), (1, 2)];
-
-/// Sizes of frames and of the packs' multiple: groups of four that fill rows, that do not, a padded width that keeps
-/// groups and one that does not.
-const SIZES: [(usize, usize, usize); 6] = [
-    (64, 18, 1),
-    (36, 17, 8),
-    (33, 19, 1),
-    (34, 16, 4),
-    (160, 16, 1),
-    (129, 21, 8),
-];
-
-/// Every format in every size, each with three colorimetries, so that each kernel meets every matrix, range and siting.
-fn cases() -> impl Iterator<Item = (FrameSpec, usize, Padding)> {
-    let each = |format, size: usize, padding, turn: usize| {
-        let (width, height, multiple) = SIZES[size];
-        let i = 5 * (3 * size + turn) % 24;
-        let colorimetry = Colorimetry {
-            matrix: [Matrix::Bt601, Matrix::Bt709, Matrix::Bt2020][i % 3],
-            range: [Range::Full, Range::Limited][i / 3 % 2],
-            site: ChromaSite {
-                cosited_x: i / 6 > 1,
-                cosited_y: (i / 6).is_multiple_of(2),
-            },
-        };
-        let spec = FrameSpec {
-            format,
-            width,
-            height,
-            colorimetry,
-        };
-        (spec, multiple, padding)
-    };
-    let sized = PixelFormat::ALL
-        .into_iter()
-        .flat_map(|format| (0..SIZES.len()).map(move |size| (format, size)));
-    sized.flat_map(move |(format, size)| {
-        PADDINGS
-            .into_iter()
-            .flat_map(move |padding| [0, 1, 2].map(|turn| each(format, size, padding, turn)))
-    })
-}
-
-fn name(spec: &FrameSpec, padding: Padding) -> String {
-    let FrameSpec { width, height, .. } = spec;
-    format!(
-        "{} {width}x{height} {padding:?} {:?}",
-        spec.format.name(),
-        spec.colorimetry
-    )
-}
+use cases::{Memory, Padding, Random, Tensor, cases, name, worst};
 
 /// Runs the kernel on `memory`; I of 32 and of 16 bits, and mean luma.
 fn host_ingest(host: &Host, geometry: &Geometry, memory: &Memory) -> (Launch, Vec<f32>, Vec<f32>, f32) {

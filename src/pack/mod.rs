@@ -2,6 +2,7 @@
 
 mod embedded;
 mod manifest;
+mod precision;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 pub use manifest::{Manifest, Schedule};
+pub use precision::{Precision, Precisions};
 
 /// One of the four networks of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,16 +75,6 @@ impl Subnetwork {
             Subnetwork::Adjustment => &[("l_adjusted", 1)],
         }
     }
-}
-
-/// The number format of the networks' arithmetic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Precision {
-    /// 32-bit floating point.
-    #[default]
-    Fp32,
-    /// 16-bit floating point.
-    Fp16,
 }
 
 /// The pack that `auto` stands for, on the processor and on a GPU alike: a hundredth of `full`'s cost, and pictures that

@@ -52,7 +52,7 @@ pub struct CacheContents {
     pub kind: String,
     /// Model pack and subnetwork; empty for `timing`.
     pub network: String,
-    /// `fp32` or `fp16`; empty for `timing`.
+    /// `fp32`, `fp16`, or `fp16w` for 16 bits with inputs and outputs of 32; empty for `timing`.
     pub precision: String,
     /// Smallest, best and largest size; empty for `timing`.
     pub sizes: String,

@@ -1,5 +1,6 @@
 //! The four engines of a model pack: from the process, from the cache, or built.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,16 +14,17 @@ use super::cache::{EngineCache, Place};
 use super::file::Key;
 use super::library::Library;
 use super::objects::{Engine, Runtime};
+use super::ports::widen;
 use super::progress::{Observer, Progress, Step};
 use crate::driver::Gpu;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pack::{Pack, Precision, Subnetwork};
+use crate::pack::{Pack, Precision, Precisions, Subnetwork};
 
 /// Which engines are wanted, where.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub pack: &'a Pack,
-    pub precision: Precision,
+    pub precisions: Precisions,
     /// The GPU whose context is current.
     pub gpu: &'a Gpu,
     pub span: Span,
@@ -51,8 +53,18 @@ impl Engines {
     }
 }
 
-/// What makes engines in use interchangeable.
-type Shared = (String, Precision, String, Span, usize);
+/// What makes engines in use interchangeable: files, formats, GPU, sizes, CUDA context.
+type Shared = ([String; 2], Precisions, String, Span, usize);
+
+pub(super) fn shared(request: &Request<'_>) -> Shared {
+    (
+        [Precision::Fp32, Precision::Fp16].map(|precision| request.pack.digest(precision)),
+        request.precisions,
+        request.gpu.name.clone(),
+        request.span,
+        request.context,
+    )
+}
 
 /// The engines wanted: those that another stream has already, those in the cache, or new ones. The CUDA context of the
 /// request is current, here and wherever the engines and their contexts are dropped.
@@ -69,13 +81,7 @@ pub(crate) fn engines(request: &Request<'_>, observer: &mut Observer<'_>) -> Res
             .lock()
             .unwrap_or_else(|e| e.into_inner())
     };
-    let key = (
-        request.pack.digest(request.precision),
-        request.precision,
-        request.gpu.name.clone(),
-        request.span,
-        request.context,
-    );
+    let key = shared(request);
     if let Some(engines) = table().get(&key).and_then(Weak::upgrade) {
         return Ok(engines);
     }
@@ -143,8 +149,8 @@ fn one(
     which: Subnetwork,
     step: &mut dyn FnMut(Step) -> Result<()>,
 ) -> Result<Engine> {
-    let onnx = request.pack.onnx(which, request.precision)?;
-    let place = place(request, library, which, &onnx);
+    let wanted = Wanted::of(request, which)?;
+    let place = place(request, library, which, &wanted);
     let timing = timing_place(request, library);
     EngineCache::obtain(
         cache,
@@ -154,10 +160,9 @@ fn one(
         &mut || {
             let earlier = cache.map(|cache| cache.load(&timing)).and_then(std::result::Result::ok);
             let mut measured = earlier.unwrap_or_default();
-            let plan = build(library, &onnx, which, request.precision, request.span, &mut measured).map_err(|e| {
-                let file = request.pack.describe(which, request.precision);
-                Error::new(e.kind(), format!("no engine from {file}")).with_source(e)
-            })?;
+            let Wanted { onnx, precision, .. } = &wanted;
+            let plan = build(library, onnx, which, *precision, request.span, &mut measured)
+                .map_err(|e| no_engine(request, which, e))?;
             if let Some(cache) = cache {
                 cache.store(&timing, &measured);
             }
@@ -167,32 +172,59 @@ fn one(
     )
 }
 
-fn precision(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Fp32 => "fp32",
-        Precision::Fp16 => "fp16",
+/// What an engine is made from.
+struct Wanted {
+    /// The pack's file, or, where its ports are wider than its arithmetic, that file edited.
+    onnx: Cow<'static, [u8]>,
+    precision: Precision,
+    /// The format as the cache tells it: `fp32`, `fp16`, or `fp16w` for 16 bits behind ports of 32.
+    format: &'static str,
+}
+
+impl Wanted {
+    fn of(request: &Request<'_>, which: Subnetwork) -> Result<Self> {
+        let precision = request.precisions.of(which);
+        let onnx = request.pack.onnx(which, precision)?;
+        Ok(if precision == request.precisions.planes() {
+            Self {
+                onnx,
+                precision,
+                format: precision.name(),
+            }
+        } else {
+            Self {
+                onnx: Cow::Owned(widen(&onnx).map_err(|e| no_engine(request, which, e))?),
+                precision,
+                format: "fp16w",
+            }
+        })
     }
 }
 
+fn no_engine(request: &Request<'_>, which: Subnetwork, e: Error) -> Error {
+    let file = request.pack.describe(which, request.precisions.of(which));
+    Error::new(e.kind(), format!("no engine from {file}")).with_source(e)
+}
+
 /// Everything that makes an engine valid, and a name that people can read.
-fn place(request: &Request<'_>, library: &Library, which: Subnetwork, onnx: &[u8]) -> Place {
+fn place(request: &Request<'_>, library: &Library, which: Subnetwork, wanted: &Wanted) -> Place {
     let (name, (w, h)) = (&request.pack.manifest().name, request.span.opt);
-    let (precision, version) = (precision(request.precision), library.version().to_string());
-    let digest: String = Sha256::digest(onnx).iter().map(|b| format!("{b:02x}")).collect();
+    let (format, version) = (wanted.format, library.version().to_string());
+    let digest: String = Sha256::digest(&wanted.onnx)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     let key = Key::new(&[
         ("kind", "engine"),
         ("network", &format!("{name} {}", which.name())),
         ("onnx", &digest),
-        ("precision", precision),
+        ("precision", format),
         ("sizes", &request.span.describe()),
         ("tensorrt", &version),
         ("gpu", &gpu(request.gpu)),
-        ("options", &options(library.table, request.precision)),
+        ("options", &options(library.table, wanted.precision)),
     ]);
-    Place::engine(
-        &format!("{name}-{}-{precision}-{w}x{h}-trt{version}", which.name()),
-        key,
-    )
+    Place::engine(&format!("{name}-{}-{format}-{w}x{h}-trt{version}", which.name()), key)
 }
 
 /// Measurements are of a GPU and a TensorRT.

@@ -2,7 +2,8 @@
 //!
 //! `library` finds the shared libraries, `tables` says where each version has its methods, `objects` calls them behind
 //! a safe interface, `logger` takes TensorRT's messages. On these stand `build` (ONNX to engine), `file` and `cache`
-//! (engines from one run to the next) and `engines` (the four of a model pack, shared in the process).
+//! (engines from one run to the next) and `engines` (the four of a model pack, shared in the process). `ports` edits
+//! ONNX files where subnetworks of 16 bits meet those of 32.
 
 #[cfg(test)]
 mod abi;
@@ -15,6 +16,7 @@ mod logger;
 #[cfg(test)]
 mod mock;
 mod objects;
+mod ports;
 mod progress;
 #[cfg(test)]
 mod real;

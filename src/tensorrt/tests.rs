@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::build::{Span, build};
 use super::cache::EngineCache;
-use super::engines::{Request, all};
+use super::engines::{Request, all, shared};
 use super::library::Library;
 use super::mock::{Fault, VERSIONS, break_with, calls, library, live};
 use super::objects::{Element, Memory, NarrowDims, ParseError, Runtime, Tensor, WideDims};
@@ -15,7 +15,7 @@ use super::tables::Table;
 use super::version::Version;
 use crate::driver::Gpu;
 use crate::error::{ErrorKind, Result};
-use crate::pack::{Pack, Precision, Subnetwork};
+use crate::pack::{Pack, Precision, Precisions, Subnetwork};
 
 const SPAN: Span = Span {
     min: (16, 24),
@@ -411,11 +411,11 @@ fn gpu(name: &str) -> Gpu {
 }
 
 /// The engines of `lite` from a cache; how many were built, and what was told.
-fn lite(column: usize, gpu: &Gpu, span: Span, precision: Precision, cache: &Path) -> (usize, Vec<String>) {
+fn lite(column: usize, gpu: &Gpu, span: Span, precisions: Precisions, cache: &Path) -> (usize, Vec<String>) {
     let pack = Pack::open("lite").unwrap();
     let request = Request {
         pack: &pack,
-        precision,
+        precisions,
         gpu,
         span,
         context: 0,
@@ -432,6 +432,15 @@ fn lite(column: usize, gpu: &Gpu, span: Span, precision: Precision, cache: &Path
         let names: Vec<_> = engine.tensors().iter().map(|t| t.name.as_str()).collect();
         let ports: Vec<_> = which.inputs().iter().chain(which.outputs()).map(|p| p.0).collect();
         assert_eq!(names, ports, "{which:?}");
+        let element = match precisions.planes() {
+            Precision::Fp32 => Element::F32,
+            Precision::Fp16 => Element::F16,
+        };
+        let tensors = engine.tensors();
+        assert!(
+            tensors.iter().all(|t| t.element == element),
+            "{which:?} in {precisions}: {tensors:?}"
+        );
     }
     let calls = calls();
     let timing = calls
@@ -450,18 +459,23 @@ fn engines_are_built_once_for_all_that_makes_them_valid() {
     let folder = std::env::temp_dir().join(format!("uretinex-engines-{}", std::process::id()));
     let other = Span { opt: (64, 56), ..SPAN };
     let (h200, orin) = (gpu("NVIDIA H200"), gpu("Orin"));
-    let fp16 = Precision::Fp16;
-    for (what, column, gpu, span, precision, builds) in [
+    let [fp16, fp32] = [Precision::Fp16, Precision::Fp32].map(Precisions::from);
+    let mixed = fp16.with(Subnetwork::Restoration, Precision::Fp32);
+    let more = mixed.with(Subnetwork::Adjustment, Precision::Fp32);
+    for (what, column, gpu, span, precisions, builds) in [
         ("first", 3, &h200, SPAN, fp16, 4),
         ("again", 3, &h200, SPAN, fp16, 0),
         ("another size", 3, &h200, other, fp16, 4),
-        ("another precision", 3, &h200, SPAN, Precision::Fp32, 4),
+        ("another precision", 3, &h200, SPAN, fp32, 4),
+        ("a mixture, with restoration as before", 3, &h200, SPAN, mixed, 3),
+        ("again", 3, &h200, SPAN, mixed, 0),
+        ("another mixture of the same", 3, &h200, SPAN, more, 0),
         ("another GPU", 3, &orin, SPAN, fp16, 4),
         ("another TensorRT", 4, &h200, SPAN, fp16, 4),
         ("again", 4, &h200, SPAN, fp16, 0),
         ("as at first", 3, &h200, SPAN, fp16, 0),
     ] {
-        let (built, told) = lite(column, gpu, span, precision, &folder);
+        let (built, told) = lite(column, gpu, span, precisions, &folder);
         assert_eq!(built, builds, "{what}");
         if what == "first" {
             assert_eq!(
@@ -485,9 +499,68 @@ fn engines_are_built_once_for_all_that_makes_them_valid() {
         .iter()
         .map(|e| e.contents.as_ref().unwrap().kind.as_str())
         .collect();
-    assert_eq!(kinds.iter().filter(|k| **k == "engine").count(), 20, "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|k| **k == "engine").count(), 23, "{kinds:?}");
+    let count = |precision: &str| {
+        let told = entries
+            .iter()
+            .filter(|e| e.contents.as_ref().unwrap().precision == precision);
+        let named = told.filter(|e| e.path.to_string_lossy().contains(&format!("-{precision}-")));
+        named.count()
+    };
+    assert_eq!(
+        ["fp16", "fp16w", "fp32"].map(count),
+        [16, 3, 4],
+        "formats by contents and by name"
+    );
     assert_eq!(kinds.iter().filter(|k| **k == "timing").count(), 3, "{kinds:?}");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn engines_in_use_are_shared_by_equals_alone() {
+    let [lite, full] = ["lite", "full"].map(|pack| Pack::open(pack).unwrap());
+    let [h200, orin] = ["NVIDIA H200", "Orin"].map(gpu);
+    let fp16 = Precisions::from(Precision::Fp16);
+    let first = Request {
+        pack: &lite,
+        precisions: fp16,
+        gpu: &h200,
+        span: SPAN,
+        context: 1,
+        cache: None,
+    };
+    let with = |change: &dyn Fn(&mut Request<'_>)| {
+        let mut request = first;
+        change(&mut request);
+        shared(&request)
+    };
+    let keys = [
+        ("first", shared(&first)),
+        (
+            "a mixture",
+            with(&|r| r.precisions = fp16.with(Subnetwork::Restoration, Precision::Fp32)),
+        ),
+        (
+            "another mixture",
+            with(&|r| r.precisions = fp16.with(Subnetwork::Adjustment, Precision::Fp32)),
+        ),
+        ("another precision", with(&|r| r.precisions = Precision::Fp32.into())),
+        ("another size", with(&|r| r.span.opt = (32, 32))),
+        ("another context", with(&|r| r.context = 2)),
+        ("another pack", shared(&Request { pack: &full, ..first })),
+        ("another GPU", shared(&Request { gpu: &orin, ..first })),
+    ];
+    for (i, (what, key)) in keys.iter().enumerate() {
+        let equal: Vec<_> = keys.iter().filter(|(_, other)| other == key).map(|k| k.0).collect();
+        assert_eq!(equal, [*what], "{i}");
+    }
+    assert_eq!(
+        shared(&Request {
+            cache: Some(Path::new("/")),
+            ..first
+        }),
+        keys[0].1
+    );
 }
 
 #[test]
@@ -496,7 +569,7 @@ fn whoever_watches_can_give_up() {
     let pack = Pack::open("lite").unwrap();
     let request = Request {
         pack: &pack,
-        precision: Precision::Fp16,
+        precisions: Precision::Fp16.into(),
         gpu: &gpu("NVIDIA H200"),
         span: SPAN,
         context: 0,

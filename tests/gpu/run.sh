@@ -104,13 +104,13 @@ done
 title "Processes and libraries"
 if [ "$backend" = tensorrt ] && wanted failures; then
     cache=$scratch/two
-    build() { "$uretinex" engines build --model lite --precision fp16 --size 640x360 --cache "$cache"; }
+    build() { "$uretinex" engines build --model lite --precision fp16 --size 640x360 --engine-cache "$cache"; }
     build >"$scratch/one" 2>&1 &
     first=$!
     build >"$scratch/other" 2>&1
     second=$?
     wait $first && [ $second -eq 0 ] && passed "two processes build at once" || failed "two processes build at once"
-    succeeds "what they built is whole" "$uretinex" engines verify --cache "$cache"
+    succeeds "what they built is whole" "$uretinex" engines verify --engine-cache "$cache"
 
     refused "a GPU that is not there" "GPU 63" bench --device-id 63 --frames 1
     refused "no GPU to be seen" "GPU" env CUDA_VISIBLE_DEVICES= "$uretinex" bench --backend tensorrt --frames 1

@@ -1,7 +1,7 @@
 //! The engine that runs subnetworks on the processor.
 //!
 //! ```text
-//! ONNX bytes → protobuf, onnx (form) → check, operators → graph (meaning)
+//! ONNX bytes → onnx (form) → check, operators → graph (meaning)
 //! graph → lower, fuse, views, program → plan (steps, packed weights)
 //! plan + size → workspace (memory)
 //! plan + workspace + planes → run, schedule, step → winograd, direct, pointwise, rearrange (kernels)
@@ -25,7 +25,6 @@ mod points;
 mod pointwise;
 mod product;
 mod program;
-mod protobuf;
 mod rearrange;
 #[cfg(test)]
 mod reference;

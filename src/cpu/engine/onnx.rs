@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use super::invalid;
-use super::protobuf::{Value, fields};
 use crate::error::Result;
+use crate::protobuf::{Value, fields};
 
 /// The graph of a model.
 #[derive(Debug, Default)]

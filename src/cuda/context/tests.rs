@@ -10,11 +10,10 @@ use libloading::Library;
 use super::Cuda;
 use crate::backend::{Backend, Geometry, Quantity, Replay};
 use crate::cuda::backend::TensorRtBackend;
-use crate::cuda::launch::Storage;
 use crate::cuda::order::{Networks, spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut};
-use crate::pack::Pack;
+use crate::pack::{Pack, Precision};
 use crate::stage::Parameters;
 use crate::unfold::{record, unfold};
 
@@ -31,7 +30,7 @@ fn ask(what: &str) -> i32 {
 }
 
 fn backend(device: Arc<Cuda>, size: (usize, usize)) -> Result<(TensorRtBackend, FrameSpec)> {
-    let mut backend = TensorRtBackend::new(device, Box::new(Networks(Storage::F16)))?;
+    let mut backend = TensorRtBackend::new(device, Box::new(Networks(Precision::Fp16)))?;
     let spec = spec(PixelFormat::Gray8, size);
     backend.prepare(&Geometry::new(spec, 0, 4))?;
     record(&mut backend, &Pack::open("lite")?.manifest().schedule, 16)?;

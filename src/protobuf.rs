@@ -1,7 +1,8 @@
-//! The wire format of protocol buffers, as far as reading ONNX takes: fields of varints, fixed words and bytes.
+//! The wire format of protocol buffers, as far as ONNX files take it: fields of varints, fixed words and bytes.
+//!
+//! Whoever reads knows which file it is: the errors, all [`ErrorKind::ModelInvalid`], say what is wrong in it.
 
-use super::invalid;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The value of a field.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,22 +22,20 @@ impl<'a> Value<'a> {
     pub fn bytes(self) -> Result<&'a [u8]> {
         match self {
             Value::Bytes(b) => Ok(b),
-            other => Err(invalid(format!("damaged: expected bytes in a field, found {other:?}"))),
+            other => Err(other.instead_of("bytes")),
         }
     }
 
     /// The text of a string.
     pub fn text(self) -> Result<&'a str> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| invalid("damaged: a name is not UTF-8".into()))
+        std::str::from_utf8(self.bytes()?).map_err(|_| damaged("a name is not UTF-8"))
     }
 
     /// An integer.
     pub fn int(self) -> Result<i64> {
         match self {
             Value::Varint(v) => Ok(v as i64),
-            other => Err(invalid(format!(
-                "damaged: expected a number in a field, found {other:?}"
-            ))),
+            other => Err(other.instead_of("an integer")),
         }
     }
 
@@ -44,9 +43,7 @@ impl<'a> Value<'a> {
     pub fn float(self) -> Result<f32> {
         match self {
             Value::Fixed32(v) => Ok(f32::from_bits(v)),
-            other => Err(invalid(format!(
-                "damaged: expected a float in a field, found {other:?}"
-            ))),
+            other => Err(other.instead_of("a float")),
         }
     }
 
@@ -76,6 +73,16 @@ impl<'a> Value<'a> {
         }
         Ok(())
     }
+
+    fn instead_of(self, expected: &str) -> Error {
+        let found = match self {
+            Value::Varint(_) => "an integer",
+            Value::Fixed64(_) => "eight bytes",
+            Value::Fixed32(_) => "four bytes",
+            Value::Bytes(_) => "text, a list or a message",
+        };
+        damaged(format_args!("expected {expected} in a field, found {found}"))
+    }
 }
 
 /// The fields of a message, in the order of the file.
@@ -88,8 +95,12 @@ pub fn fields(message: &[u8]) -> Fields<'_> {
     Fields { rest: message }
 }
 
-fn cut() -> crate::error::Error {
-    invalid("damaged: it ends in the middle of a field".into())
+fn damaged(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::ModelInvalid, format!("damaged: {what}"))
+}
+
+fn cut() -> Error {
+    damaged("it ends in the middle of a field")
 }
 
 fn varint(rest: &mut &[u8]) -> Result<u64> {
@@ -130,8 +141,8 @@ impl<'a> Fields<'a> {
                 Value::Fixed32(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             }
             other => {
-                return Err(invalid(format!(
-                    "damaged: expected a field of type 0, 1, 2 or 5, found type {other}"
+                return Err(damaged(format_args!(
+                    "expected a field of type 0, 1, 2 or 5, found type {other}"
                 )));
             }
         };
@@ -154,12 +165,44 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// Appends a field to a message.
+pub fn push(message: &mut Vec<u8>, number: u32, value: Value<'_>) {
+    let mut head = |kind: u64| push_varint(message, u64::from(number) << 3 | kind);
+    match value {
+        Value::Varint(v) => {
+            head(0);
+            push_varint(message, v);
+        }
+        Value::Fixed64(v) => {
+            head(1);
+            message.extend(v.to_le_bytes());
+        }
+        Value::Bytes(bytes) => {
+            head(2);
+            push_varint(message, bytes.len() as u64);
+            message.extend(bytes);
+        }
+        Value::Fixed32(v) => {
+            head(5);
+            message.extend(v.to_le_bytes());
+        }
+    }
+}
+
+fn push_varint(message: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        message.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    message.push(value as u8);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn reads_every_wire_type() {
+    fn reads_and_writes_every_wire_type() {
         // 1: varint 300; 2: "hi"; 3: 1.0f; 4: eight bytes; 5: packed 1, 2, 300.
         let message = [
             0x08, 0xac, 0x02, 0x12, 2, b'h', b'i', 0x1d, 0, 0, 0x80, 0x3f, 0x21, 1, 0, 0, 0, 0, 0, 0, 0, 0x2a, 4, 1, 2,
@@ -173,6 +216,11 @@ mod tests {
         let mut list = vec![];
         found[4].1.ints(&mut list).unwrap();
         assert_eq!(list, [1, 2, 300]);
+        let mut written = vec![];
+        for (number, value) in &found {
+            push(&mut written, *number, *value);
+        }
+        assert_eq!(written, message, "written as it was read");
         for len in 1..message.len() {
             // Every cut is an end or an error, never a panic.
             let _ = fields(&message[..len]).collect::<Vec<_>>();
