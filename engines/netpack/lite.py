@@ -18,7 +18,7 @@ UNSHUFFLE = 4
 FLOOR = 0.02        # smallest Q of the decomposition
 DARKEST = 4e-3      # smallest L
 KEEP, KEPT = 0.6, 12.0    # how far the logit of Q rises with the largest channel V: KEPT · max(V - KEEP, 0)
-BOUND = 0.03        # L below which the gain grows no further: at most 14 at ratio 4
+BOUND = 0.01        # L below which the gain grows no further: at most 32 at ratio 4
 
 
 def _conv(inputs, outputs, k=3, bias=True):
@@ -140,12 +140,12 @@ class LiteIllumination(nn.Module):
         return (q + F.pixel_shuffle(x, UNSHUFFLE)).clamp(DARKEST, 1.0)
 
 
-def relit(l, ratio):
-    """L' = L · max(L, BOUND)^(1/ratio - 1), which is L^(1/ratio) but for a bounded gain in the dark.
+def relit(l, ratio, bound=BOUND):
+    """L' = L · max(L, bound)^(1/ratio - 1), which is L^(1/ratio) but for a bounded gain in the dark.
 
     The identity at ratio 1, strictly rising with the ratio, and an L of 1 stays 1.
     """
-    bounded = torch.log(l.clamp(BOUND, 1.0))
+    bounded = torch.log(l.clamp(bound, 1.0))
     return l * torch.exp(bounded / ratio - bounded)
 
 

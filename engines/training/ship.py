@@ -19,7 +19,8 @@ from netpack.runtime import Pack  # noqa: E402
 from train import PACKS  # noqa: E402
 
 LICENCE = ("MIT, as far as the weights are the project's to license; trained on data sets that are for research "
-           "(LOL, BSDS500, ImageNet samples) or CC BY-NC 4.0 (SICE), so clear commercial use yourself")
+           "(LOL, BSDS500, ImageNet samples), CC BY-NC 4.0 (SICE) or of no stated licence (night pictures), so clear "
+           "commercial use yourself")
 DESCRIPTIONS = {
     "full": "URetinex-Net as in the paper, trained by this project",
     "lite": "URetinex-Net's unfolding on unshuffled planes, about a hundredth of the cost",
@@ -33,7 +34,8 @@ def provenance(stored, machine):
     steps, minutes = sum(r[0] for r in runs), sum(r[1] for r in runs) / 60
     return (f"Trained by the uretinexenhance project from random initialisation on LOL our485 (a subset without "
             f"the evaluation scenes), SICE and FiveK pairs, and synthetically darkened BSDS500, ImageNet samples "
-            f"and video frames: {steps} steps of {options['batch']} patches of {options['patch']} pixels, "
+            f"and video frames, and night pictures and clips at ratio 1: {steps} steps, most of {options['batch']} "
+            f"patches of {options['patch']} pixels, "
             f"{minutes:.0f} minutes on {machine}, {datetime.date.today():%Y-%m-%d}. "
             "The authors' checkpoint was used neither for initialisation nor as a teacher.")
 
@@ -55,7 +57,7 @@ def main():
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     parser.add_argument("--run", help="folder under --runs; default is the pack's name")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--version", default="1.0.0")
+    parser.add_argument("--version", default="1.1.0")
     parser.add_argument("--machine", default="one CPU core (AVX-512), PyTorch")
     arguments = parser.parse_args()
     checkpoint = arguments.runs / (arguments.run or arguments.pack) / "checkpoint.pt"

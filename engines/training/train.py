@@ -32,8 +32,8 @@ from validate import validate  # noqa: E402
 
 
 def curve(l, ratio):
-    """The curve of `lite`; an L above 1, which `full` may give, counts as 1."""
-    return relit(l.clamp(0.0, 1.0), ratio)
+    """The curve that `full` learns, of a gain of at most 14 at ratio 4; an L above 1, which it may give, counts as 1."""
+    return relit(l.clamp(0.0, 1.0), ratio, bound=0.03)
 
 
 def make_lite(settings):
@@ -59,7 +59,7 @@ def lite_loss(model, batch, weights, _step, _settings):
     for t in range(model.rounds):
         last = t == model.rounds - 1
         weight, l = 1.0 if last else weights["rounds"], found[f"l{t}"]
-        output = found[f"r{t}"] * curve(l, ratio)
+        output = found[f"r{t}"] * relit(l, ratio)
         total = total + weight * losses.picture(output, target, dark, weights, structure=last)
         total = total + weight * weights["pattern"] * losses.pattern(output, target)
         total = total + weight * weights["smooth"] * losses.smoothness(l, dark)
