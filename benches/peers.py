@@ -55,7 +55,7 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    name = "OpenVINO"
+    name, precision = "OpenVINO", "f32"
 
     def __init__(self, folder, threads):
         import openvino
@@ -67,7 +67,7 @@ class OpenVino:
         self.config = {
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": self.precision,
         }
         self.requests = {}
 
@@ -82,6 +82,12 @@ class OpenVino:
         request, outputs = self.requests[key]
         found = request.infer(inputs, share_inputs=True)
         return [found[o] for o in outputs]
+
+
+class OpenVinoBf16(OpenVino):
+    """What it takes by itself where the processor has it. Not among the peers unless asked for: other numbers."""
+
+    name, precision = "OpenVINO bf16", "bf16"
 
 
 class PyTorch:
