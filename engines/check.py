@@ -67,6 +67,9 @@ def check_pictures(report, runner, folder, limit, longest, lit):
                "90 to 140" if lit else "-", not lit or (min(at4) >= 90 and max(at4) <= 140))
 
 
+FLAT = (2, 3, 5, 8, 15, 30, 60, 120)
+
+
 def made_frames():
     rng = np.random.default_rng(5)
     y, x = np.mgrid[0:120, 0:160]
@@ -81,6 +84,8 @@ def made_frames():
     for i, name in enumerate(("red", "green", "blue")):
         frames[name] = np.zeros((64, 64, 3))
         frames[name][..., i] = 255
+    for level in FLAT:
+        frames[f"flat_{level}"] = np.full((96, 96, 3), level)
     return {name: np.rint(frame).astype(np.uint8) for name, frame in frames.items()}
 
 
@@ -93,6 +98,10 @@ def check_made(report, runner, large):
     for name in ("black", "black_large"):
         worst, peak = (max(float(f(outputs[r][name])) for r in outputs) for f in (np.mean, np.max))
         report.row(f"{name}: mean and largest level at any ratio", f"{worst:.2f}, {peak:.0f}", "mean under 4", worst < 4)
+    grid = {level: float(outputs[4][f"flat_{level}"][32:64, 32:64].std((0, 1)).max()) for level in FLAT}
+    worst = max(grid, key=grid.get)
+    report.row("flat surfaces at ratio 4: standard deviation away from the edge", f"{grid[worst]:.2f} (level {worst})", "1",
+               grid[worst] < 1)
     report.row("extreme values, single colours, 16 × 16", "all written", "no failure", True)
     white = float(outputs[4]["white"].mean())
     report.row("white at ratio 4, mean", f"{white:.1f}", "above 245", white > 245)

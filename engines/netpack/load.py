@@ -15,7 +15,7 @@ def load(model, folder):
     """Fills `model` from the FP32 files of the pack in `folder`, which must be of its design.
 
     Each initializer is found by exporting the module with numbers that stand for themselves: it is the
-    parameter that it is a multiple of (the exporter folds factors into weights).
+    parameter that it is a multiple of (the exporter folds factors into weights). ValueError if the design is another.
     """
     for stage in SUBNETWORKS:
         stored = onnx.load(Path(folder) / f"{stage}.onnx")
@@ -37,7 +37,11 @@ def load(model, folder):
                 factor = mark.flat[0] / values.flat[0]
                 # A single number is a multiple of any other.
                 if np.allclose(mark, values * factor, rtol=1e-5) and (values.size > 1 or factor == 1):
-                    parameter.copy_(torch.from_numpy(arrays[initializer.name].copy()) / float(factor))
+                    array = arrays.get(initializer.name)
+                    if array is None or array.shape != values.shape:
+                        raise ValueError(f"{folder}/{stage}.onnx: {name} is not of shape {list(values.shape)}; "
+                                         "give the settings that it was trained with")
+                    parameter.copy_(torch.from_numpy(array.copy()) / float(factor))
                     del left[name]
                     break
         if left:

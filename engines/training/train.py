@@ -154,8 +154,10 @@ def start_from(model, start, device):
     if start.is_dir():
         load(model, start)
         written = tomllib.loads((start / "model.toml").read_text())["provenance"]
-        steps, minutes = re.search(r"(\d+) steps.* (\d+) minutes", written).groups()
-        return [[int(steps), 60 * int(minutes)]]
+        told = re.search(r"(\d+) steps.* (\d+) minutes", written)
+        if told is None:
+            sys.exit(f"train.py: the provenance of {start} tells no steps and minutes: it is no pack that ship.py wrote.")
+        return [[int(told[1]), 60 * int(told[2])]]
     stored = torch.load(start, map_location=device, weights_only=False)
     model.load_state_dict(stored["average"], strict=False)
     return stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
