@@ -22,6 +22,8 @@ pub enum ErrorKind {
     OutOfMemory,
     /// An option is outside its range or does not go with another one.
     InvalidOption,
+    /// Whoever asked for the work wants it no more.
+    Cancelled,
 }
 
 /// An error that names its cause and the remedy.

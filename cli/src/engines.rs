@@ -103,22 +103,25 @@ fn build(args: &BuildArgs) -> Result<ExitCode, String> {
         ..Options::default()
     };
     let mut enhancer = Enhancer::new(&options).map_err(|e| e.to_string())?;
+    let mut mixture = String::new();
     if let Some(job) = enhancer.engine_job(&spec).map_err(|e| e.to_string())? {
-        job.run(&mut |progress| {
-            let seconds = progress.elapsed.as_secs();
-            let time = if progress.step == Step::Ready {
-                format!(" ({seconds} s)")
-            } else {
-                String::new()
-            };
-            // Whoever does not listen any more still wants the engines.
-            let _ = crate::print(&format!("{progress}{time}\n"));
-            ControlFlow::Continue(())
-        })
-        .map_err(|e| e.to_string())?;
+        let precisions = job
+            .run(&mut |progress| {
+                let seconds = progress.elapsed.as_secs();
+                let time = if progress.step == Step::Ready {
+                    format!(" ({seconds} s)")
+                } else {
+                    String::new()
+                };
+                // Whoever does not listen any more still wants the engines.
+                let _ = crate::print(&format!("{progress}{time}\n"));
+                ControlFlow::Continue(())
+            })
+            .map_err(|e| e.to_string())?;
+        mixture = format!(", {precisions},");
     }
     crate::print(&format!(
-        "engines of {} are in {}\n",
+        "engines of {}{mixture} are in {}\n",
         enhancer.model().name,
         cache.folder().display()
     ))?;

@@ -16,7 +16,7 @@ pub fn engines(enhancer: &mut Enhancer, spec: &FrameSpec) -> uretinex::Result<()
             ControlFlow::Continue(())
         });
         bar.finish_and_clear();
-        made.or_else(|e| enhancer.fall_back(e))?;
+        made.map(|_| ()).or_else(|e| enhancer.fall_back(e))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::pack::{Precision, Precisions};
 
 /// Makes networks of the pack `name` in `precisions` by `attempt`, which also says how near they come, until all come
 /// near enough: those that are too far in 16 bits go on in 32, and `precisions` is what the networks work in at last.
+/// A mixture that is refused, as a TensorRT may that does not take files edited for it, gives way to 32 bits for all.
 ///
 /// # Errors
 /// Those of `attempt`; [`ErrorKind::BackendFailed`] if a network is too far in 32 bits.
@@ -15,8 +16,16 @@ pub(super) fn choose<T>(
     attempt: &mut dyn FnMut(Precisions) -> Result<(T, Nearness)>,
 ) -> Result<T> {
     // Each time around, at least one network goes from 16 bits to 32.
+    let refused = |e: &Error| matches!(e.kind(), ErrorKind::ModelInvalid | ErrorKind::BackendFailed);
     loop {
-        let (made, nearness) = attempt(*precisions)?;
+        let (made, nearness) = match attempt(*precisions) {
+            Err(e) if precisions.uniform().is_none() && refused(&e) => {
+                *precisions = Precision::Fp32.into();
+                log::warn!("{name} in 16 and 32 bits is refused, so that the pack runs in {precisions}: {e}");
+                continue;
+            }
+            attempted => attempted?,
+        };
         let (far, told) = (nearness.too_far(), nearness.describe(*precisions));
         if far.is_empty() {
             log::info!("engines of {name}: {told}");
@@ -160,6 +169,43 @@ mod tests {
                 }
                 (found, _) => panic!("{what}: {:?}", found.map_err(|e| e.to_string())),
             }
+        }
+    }
+
+    #[test]
+    fn a_mixture_that_is_refused_gives_way_to_32_bits() {
+        use ErrorKind::{BackendFailed, BackendUnavailable, Cancelled, ModelInvalid};
+        let psnr = [60.0, NAN, 60.0, 60.0];
+        let (mixed, wide) = ("fp16 (restoration in fp32)", "fp32");
+        for (of_mixed, of_wide, outcome, at_last) in [
+            (ModelInvalid, None, Ok(()), wide),
+            (BackendFailed, None, Ok(()), wide),
+            // Neither that there is no memory nor that nobody waits any more is mended by other files.
+            (ErrorKind::OutOfMemory, None, Err(ErrorKind::OutOfMemory), mixed),
+            (BackendUnavailable, None, Err(BackendUnavailable), mixed),
+            (Cancelled, None, Err(Cancelled), mixed),
+            (ModelInvalid, Some(BackendFailed), Err(BackendFailed), wide),
+        ] {
+            let mut precisions = Precisions::from(Precision::Fp16);
+            let mut tried = 0;
+            let found = choose("a pack", &mut precisions, &mut |now| {
+                tried += 1;
+                assert!(tried < 5, "{of_mixed:?}");
+                let failed = |kind| Err(Error::new(kind, "no"));
+                match (now.uniform(), of_wide) {
+                    (Some(Precision::Fp16), _) => Ok(((), Nearness { psnr })),
+                    (None, _) => failed(of_mixed),
+                    (_, Some(kind)) => failed(kind),
+                    (_, None) => Ok((
+                        (),
+                        Nearness {
+                            psnr: [f64::INFINITY; 4],
+                        },
+                    )),
+                }
+            });
+            assert_eq!(found.map_err(|e| e.kind()), outcome, "{of_mixed:?}");
+            assert_eq!(precisions.to_string(), at_last, "{of_mixed:?}");
         }
     }
 

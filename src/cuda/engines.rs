@@ -17,7 +17,7 @@ use crate::driver::{Gpu, driver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pack::{Pack, Precision, Precisions, Subnetwork};
 use crate::probe::probe;
-use crate::tensorrt::{Context, Element, Engines, Memory, Observer, Request, Span, Step, engines};
+use crate::tensorrt::{Context, Element, Engines, Memory, Observer, Request, Span, Step, Tensor, engines};
 
 impl Inference for Context {
     fn shape(&mut self, name: &'static str, shape: [usize; 4]) -> Result<()> {
@@ -40,6 +40,14 @@ impl Inference for Context {
     unsafe fn enqueue(&mut self, stream: StreamHandle) -> Result<()> {
         // SAFETY: passed on to the caller.
         unsafe { Context::enqueue(self, stream.0 as *mut c_void) }
+    }
+}
+
+/// Whether all that an engine takes and gives is of the planes' type; if not, what is of which.
+fn check_elements(tensors: &[Tensor], element: Element) -> std::result::Result<(), String> {
+    match tensors.iter().find(|t| t.element != element) {
+        None => Ok(()),
+        Some(other) => Err(format!("{} is {:?} and not {element:?}", other.name, other.element)),
     }
 }
 
@@ -76,19 +84,14 @@ impl Held {
             let Some(engine) = self.engines.as_ref().map(|e| e.get(which)) else {
                 continue;
             };
-            if let Some(tensor) = engine.tensors().iter().find(|t| t.element != element) {
-                return Err(Error::new(
+            check_elements(engine.tensors(), element).map_err(|said| {
+                let (network, format) = (which.name(), self.precisions.of(which).name());
+                let remedy = "make the pack anew with engines/convert.py";
+                Error::new(
                     ErrorKind::ModelInvalid,
-                    format!(
-                        "{} of the {} network in {} is {:?} and not {element:?}: make the pack anew with \
-                         engines/convert.py",
-                        tensor.name,
-                        which.name(),
-                        self.precisions.of(which).name(),
-                        tensor.element
-                    ),
-                ));
-            }
+                    format!("the {network} network in {format}: {said}; {remedy}"),
+                )
+            })?;
             loaded.contexts.push(Box::new(engine.context(Memory::Lent)?));
         }
         Ok(loaded)
@@ -125,14 +128,15 @@ pub struct EngineJob {
 
 impl EngineJob {
     /// Loads the engines from the cache or builds them, which takes minutes, and compares their numbers with the
-    /// processor's. `observer` is told of each step.
+    /// processor's. `observer` is told of each step. Gives what the subnetworks work in.
     ///
     /// # Errors
     /// [`ErrorKind::BackendUnavailable`] if driver, TensorRT or its parser are missing, [`ErrorKind::ModelInvalid`]
     /// if TensorRT does not take a file of the pack, [`ErrorKind::OutOfMemory`], [`ErrorKind::BackendFailed`] if a
-    /// build fails, `observer` gives up, or the engines' numbers are wrong.
-    pub fn run(self, observer: &mut Observer<'_>) -> Result<()> {
-        self.shelf.find(self.padded, observer)
+    /// build fails or the engines' numbers are wrong, [`ErrorKind::Cancelled`] if `observer` gives up.
+    pub fn run(self, observer: &mut Observer<'_>) -> Result<Precisions> {
+        self.shelf.find(self.padded, observer)?;
+        Ok(*lock(&self.shelf.precisions))
     }
 }
 
@@ -232,5 +236,34 @@ impl Shelf {
         *lock(&self.precisions) = precisions;
         *lock(&self.held) = Some(found?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_takes_and_gives_what_the_planes_are_made_of() {
+        use Element::{F16, F32};
+        let tensors = |elements: [Element; 3]| {
+            let ports = [("p", true), ("q", true), ("r", false)].into_iter().zip(elements);
+            let tensors = ports.map(|((name, input), element)| Tensor {
+                name: name.into(),
+                input,
+                element,
+            });
+            tensors.collect::<Vec<_>>()
+        };
+        for (elements, planes, outcome) in [
+            ([F32; 3], F32, Ok(())),
+            ([F16; 3], F16, Ok(())),
+            ([F16; 3], F32, Err("p is F16 and not F32")),
+            ([F32, F32, F16], F32, Err("r is F16 and not F32")),
+            ([F16, F32, F16], F16, Err("q is F32 and not F16")),
+        ] {
+            let found = check_elements(&tensors(elements), planes);
+            assert_eq!(found, outcome.map_err(String::from), "{elements:?} for {planes:?}");
+        }
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn shared(request: &Request<'_>) -> Shared {
 /// # Errors
 /// [`ErrorKind::BackendUnavailable`] if driver, TensorRT or its parser are missing, [`ErrorKind::ModelInvalid`] if
 /// TensorRT does not take a file of the pack, [`ErrorKind::OutOfMemory`] if the GPU has no room,
-/// [`ErrorKind::BackendFailed`] if a build fails or `observer` gives up.
+/// [`ErrorKind::BackendFailed`] if a build fails, [`ErrorKind::Cancelled`] if `observer` gives up.
 pub(crate) fn engines(request: &Request<'_>, observer: &mut Observer<'_>) -> Result<Arc<Engines>> {
     static IN_USE: OnceLock<Mutex<HashMap<Shared, Weak<Engines>>>> = OnceLock::new();
     let table = || {
@@ -128,7 +128,7 @@ pub(super) fn all(
             match observer(&progress) {
                 ControlFlow::Continue(()) => Ok(()),
                 ControlFlow::Break(()) => Err(Error::new(
-                    ErrorKind::BackendFailed,
+                    ErrorKind::Cancelled,
                     format!("given up before it was done: {progress}"),
                 )),
             }

@@ -32,7 +32,7 @@ pub(crate) use engines::{Engines, Request, engines};
 pub(crate) use library::tensorrt;
 pub use library::{FOLDER_VARIABLE, TensorRt};
 pub use objects::ParseError;
-pub(crate) use objects::{Context, Element, Memory};
+pub(crate) use objects::{Context, Element, Memory, Tensor};
 pub use progress::{Observer, Progress, Step};
 pub use trial::try_tensorrt;
 pub use version::Version;

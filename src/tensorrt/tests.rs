@@ -585,7 +585,7 @@ fn whoever_watches_can_give_up() {
         },
     )
     .unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::BackendFailed);
+    assert_eq!(e.kind(), ErrorKind::Cancelled);
     assert!(
         e.to_string().contains("given up") && e.to_string().contains("engine 2 of 4"),
         "{e}"

@@ -192,7 +192,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(5));
             }
             let _ = ended.send(steps);
-            Err(Error::new(ErrorKind::BackendFailed, "given up"))
+            Err(Error::new(ErrorKind::Cancelled, "given up"))
         };
         let building = Building::start(job, None, &element).unwrap();
         assert!(building.outcome().is_none());

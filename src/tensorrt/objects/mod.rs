@@ -40,7 +40,7 @@ pub(crate) use context::Context;
 pub(super) use dims::{NarrowDims, WideDims};
 pub(super) use engine::Runtime;
 #[cfg(test)]
-pub(super) use engine::Tensor;
+pub(crate) use engine::Tensor;
 pub(crate) use engine::{Element, Engine, Memory};
 pub(super) use network::Network;
 pub use parser::ParseError;

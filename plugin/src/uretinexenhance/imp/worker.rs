@@ -96,8 +96,12 @@ impl URetinexEnhance {
         };
         match choice {
             OnEngineBuild::Wait => {
-                building::run(|observer| job.run(observer), &self.obj(), &AtomicBool::new(false))
-                    .or_else(|e| enhancer.fall_back(e))?;
+                building::run(
+                    |observer| job.run(observer).map(|_| ()),
+                    &self.obj(),
+                    &AtomicBool::new(false),
+                )
+                .or_else(|e| enhancer.fall_back(e))?;
                 return without_panic(|| enhancer.prepare(spec));
             }
             OnEngineBuild::Passthrough => {}
@@ -117,7 +121,7 @@ impl URetinexEnhance {
             }
         }
         worker.building = Some(Building::start(
-            |observer| job.run(observer),
+            |observer| job.run(observer).map(|_| ()),
             worker.tenant.context.clone(),
             &self.obj(),
         )?);
