@@ -39,7 +39,6 @@ pub(crate) use context::Context;
 #[cfg(test)]
 pub(super) use dims::{NarrowDims, WideDims};
 pub(super) use engine::Runtime;
-#[cfg(test)]
 pub(crate) use engine::Tensor;
 pub(crate) use engine::{Element, Engine, Memory};
 pub(super) use network::Network;
