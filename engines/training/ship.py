@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes the pack of a run: python engines/training/ship.py lite --output engines/lite [--run NAME].
 
-The averaged weights of the checkpoint are exported; FP16 is compared with FP32 over the whole pipeline.
+The averaged weights of the checkpoint are exported, each rounded to what 16 bits hold, so that both precisions have the
+same weights; FP16 is compared with FP32 over the whole pipeline.
 """
 import argparse
 import datetime
@@ -40,6 +41,16 @@ def provenance(stored, machine):
             "The authors' checkpoint was used neither for initialisation nor as a teacher.")
 
 
+@torch.no_grad()
+def round_weights(model):
+    """Rounds to 16 bits in place. What is left between the precisions is the rounding of what layers hand on."""
+    for weights in model.parameters():
+        rounded = weights.half().float()
+        if not torch.isfinite(rounded).all():
+            sys.exit("ship.py: a weight is beyond 65504, the largest number of 16 bits; train with a smaller rate")
+        weights.copy_(rounded)
+
+
 def compare_precisions(folder):
     rng = np.random.default_rng(3)
     worst = 1e9
@@ -57,7 +68,7 @@ def main():
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     parser.add_argument("--run", help="folder under --runs; default is the pack's name")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--version", default="1.1.0")
+    parser.add_argument("--version", default="1.2.0")
     parser.add_argument("--machine", default="one CPU core (AVX-512), PyTorch")
     arguments = parser.parse_args()
     checkpoint = arguments.runs / (arguments.run or arguments.pack) / "checkpoint.pt"
@@ -66,6 +77,7 @@ def main():
     stored = torch.load(checkpoint, map_location="cpu", weights_only=False)
     model = PACKS[arguments.pack][0](stored["settings"]).eval()
     model.load_state_dict(stored["average"])
+    round_weights(model)
     write_pack(model, arguments.output, name=arguments.pack, version=arguments.version,
                description=DESCRIPTIONS[arguments.pack], licence=LICENCE,
                provenance=provenance(stored, arguments.machine))

@@ -32,8 +32,8 @@ from validate import validate  # noqa: E402
 
 
 def curve(l, ratio):
-    """The curve that `full` learns, of a gain of at most 14 at ratio 4; an L above 1, which it may give, counts as 1."""
-    return relit(l.clamp(0.0, 1.0), ratio, bound=0.03)
+    """The curve that `full` learns, the one that `lite` has; an L above 1, which it may give, counts as 1."""
+    return relit(l.clamp(0.0, 1.0), ratio)
 
 
 def make_lite(settings):
