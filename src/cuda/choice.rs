@@ -15,8 +15,8 @@ pub(super) fn choose<T>(
     precisions: &mut Precisions,
     attempt: &mut dyn FnMut(Precisions) -> Result<(T, Nearness)>,
 ) -> Result<T> {
-    // Each time around, at least one network goes from 16 bits to 32.
     let refused = |e: &Error| matches!(e.kind(), ErrorKind::ModelInvalid | ErrorKind::BackendFailed);
+    // Each time around, at least one network goes from 16 bits to 32.
     loop {
         let (made, nearness) = match attempt(*precisions) {
             Err(e) if precisions.uniform().is_none() && refused(&e) => {
