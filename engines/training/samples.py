@@ -6,6 +6,7 @@ target lies between (or beyond) the two on the logarithmic scale: T = C · (C/D)
 gain C/D smoothed, and s = (1 - 1/ratio) / (1 - 1/fit), which is 0 at ratio 1 and 1 at the fit.
 """
 import pickle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -56,6 +57,17 @@ def recoloured(dark, bright):
     image = dark * balance
     mean = image.mean(2, keepdims=True)
     return np.rint(np.clip(mean + factor * (image - mean), 0, 255)).astype(np.uint8)
+
+
+def luma(image):
+    """Brightness [h, w] of an RGB picture, with the weights of BT.601."""
+    return image @ np.array((0.299, 0.587, 0.114), np.float32)
+
+
+def with_luma(image, plane, share):
+    """The 8-bit picture with so much of its luma replaced by that of `plane`, its colour differences kept."""
+    change = share * (plane.astype(np.float32) - luma(image.astype(np.float32)))
+    return np.rint(np.clip(image + change[..., None], 0, 255)).astype(np.uint8)
 
 
 def smooth_edges(v, radius=10, epsilon=0.01):
@@ -131,14 +143,21 @@ class Samples:
         self.recolour, self.half_black = settings["data"]["recolour"], settings["data"]["half_black"]
         self.pairs = {name: self._loaded(stored[name]) for name in ("lol", "sice")}
         self.other_colours = self._loaded([(recoloured(low, high), high, name) for low, high, name in stored["lol"]])
+        share = settings["data"]["taught"]
+        if share:
+            with open(Path(cache).with_name(settings["data"]["taught_by"]), "rb") as file:
+                planes = pickle.load(file)
+            for pairs, which in ((self.pairs["lol"], 0), (self.other_colours, 1)):
+                pairs[:] = [(low, with_luma(high, planes[name][which], share), *rest, name)
+                            for low, high, *rest, name in pairs]
         self.clean, self.night, self.held = stored["clean"], stored["night"], stored["held"]
         self.clean_small = [self._small(image) for image in self.clean]
         self.night_seen = [look(image.astype(np.float32) / 255) for image, _ in self.night]
 
     def _loaded(self, pairs):
-        """(dark, bright, name) -> (dark, bright, fitting ratio, what a patch cannot show) where darker indeed."""
-        found = [(low, high, self._fit(self._small(low), self._small(high)), look(low.astype(np.float32) / 255))
-                 for low, high, _ in pairs]
+        """(dark, bright, name) -> (dark, bright, fitting ratio, what a patch cannot show, name) where darker indeed."""
+        found = [(low, high, self._fit(self._small(low), self._small(high)), look(low.astype(np.float32) / 255), name)
+                 for low, high, name in pairs]
         return [pair for pair in found if pair[2] > LOWEST_FIT]
 
     def _fit(self, dark, bright):
@@ -166,7 +185,7 @@ class Samples:
 
     def _real(self, name, patch):
         pairs = self.other_colours if name == "lol" and self.rng.random() < self.recolour else self.pairs[name]
-        low, high, fit, seen = pairs[self.rng.integers(len(pairs))]
+        low, high, fit, seen, _ = pairs[self.rng.integers(len(pairs))]
         dark, bright = flip(self.rng, *self._crop(patch, low, high))
         dark, bright = dark.astype(np.float32) / 255, bright.astype(np.float32) / 255
         ratio = self._ratio(fit)

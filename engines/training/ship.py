@@ -37,8 +37,16 @@ def provenance(stored, machine):
             f"the evaluation scenes), SICE and FiveK pairs, and synthetically darkened BSDS500, ImageNet samples "
             f"and video frames, and night pictures and clips at ratio 1: {steps} steps, most of {options['batch']} "
             f"patches of {options['patch']} pixels, "
-            f"{minutes:.0f} minutes on {machine}, {datetime.date.today():%Y-%m-%d}. "
-            "The authors' checkpoint was used neither for initialisation nor as a teacher.")
+            f"{minutes:.0f} minutes on {machine}, {datetime.date.today():%Y-%m-%d}. {role_of_the_teacher(stored)}")
+
+
+def role_of_the_teacher(stored):
+    """What teach.py's teacher, the authors' checkpoint, had to do with the weights."""
+    share = stored["settings"]["data"]["taught"]
+    if not share:
+        return "The authors' checkpoint was used neither for initialisation nor as a teacher."
+    return (f"The authors' checkpoint was not used for initialisation. It was a teacher in the last {stored['step']} "
+            f"steps: {100 * share:.0f} % of the luma of the LOL targets was its output.")
 
 
 @torch.no_grad()

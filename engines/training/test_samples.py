@@ -69,3 +69,13 @@ def test_relit_keeps_highlights_and_rises(ratio):
     assert np.allclose(found[12:18, 12:18], 1.0, atol=0.02)
     assert found.mean() >= image.mean() - 0.01
     assert ratio > 1 or np.abs(found - image).max() < 0.02
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_taught_luma_leaves_the_colours(share):
+    bright, plane = codes(scene()), codes(scene(seed=2)[..., 1])
+    found = samples.with_luma(bright, plane, share)
+    wanted = (1 - share) * samples.luma(bright.astype(np.float32)) + share * plane
+    assert np.abs(samples.luma(found.astype(np.float32)) - wanted).max() < 0.6
+    # Differences of two channels: as they were, but for rounding.
+    assert np.abs(np.diff(found.astype(int), axis=2) - np.diff(bright.astype(int), axis=2)).max() <= 1
