@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     parser.add_argument("--run", help="folder under --runs; default is the pack's name")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--version", default="1.2.0")
+    parser.add_argument("--version", default="1.3.0")
     parser.add_argument("--machine", default="one CPU core (AVX-512), PyTorch")
     arguments = parser.parse_args()
     checkpoint = arguments.runs / (arguments.run or arguments.pack) / "checkpoint.pt"
