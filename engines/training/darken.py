@@ -12,15 +12,18 @@ HIGHEST_GAIN = 14.0     # at ratio 4, of what is nothing but noise; the curve of
 
 
 def add_lamps(linear, rng):
-    """Clipping lamps with a short glow, added to the light itself; returns the added light."""
+    """Lamps with a short glow, most of them clipping and some of a pixel or two, added to the light itself.
+
+    Returns the added light.
+    """
     height, width = linear.shape[:2]
     light = np.zeros((height, width, 1), np.float32)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    for _ in range(rng.integers(1, 4)):
-        radius = rng.uniform(1.5, 10.0)
+    for _ in range(rng.integers(1, 6)):
+        radius = np.exp(rng.uniform(np.log(0.6), np.log(10.0)))
         stretch = rng.uniform(0.6, 1.6)
         distance = np.hypot((x - rng.uniform(0, width)) * stretch, y - rng.uniform(0, height)) / radius
-        light[..., 0] += 1.5 / (1 + np.exp(np.minimum((distance - 1) * rng.uniform(4, 12), 30)))
+        light[..., 0] += rng.uniform(0.6, 1.8) / (1 + np.exp(np.minimum((distance - 1) * rng.uniform(4, 12), 30)))
         light[..., 0] += rng.uniform(0.0, 0.05) * np.exp(-distance / rng.uniform(1.5, 4.0))
     tint = 1 - rng.uniform(0, 0.35, 3).astype(np.float32) * rng.integers(0, 2)
     return light * tint

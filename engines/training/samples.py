@@ -1,4 +1,4 @@
-"""Training samples: a dark patch, a ratio, and the picture that this ratio must give.
+"""Training samples: a dark patch, a ratio, the picture that this ratio must give, and that of ratio 1.
 
 The meaning of the ratio: a picture of illumination L is relit to L^(1/ratio). For a pair (dark D,
 bright C) the ratio that fits grows with log L(D) / log L(C) over the whole image. At any other ratio the
@@ -119,8 +119,9 @@ def grey_target(dark, ratio, at_one):
     return factor * grey * HIGHEST_GAIN ** ((1 - 1 / ratio) / 0.75)
 
 
-def half_in_the_dark(dark, target, ratio, rng):
-    """The sample with one side of a soft edge near-black, as a video has it beside what is lit."""
+def half_in_the_dark(dark, target, rng):
+    """A patch and its target (a function of the ratio) with one side of a soft edge near-black, as a video has it
+    beside what is lit."""
     size = dark.shape[0]
     y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
     angle = rng.uniform(0, 2 * np.pi)
@@ -128,7 +129,10 @@ def half_in_the_dark(dark, target, ratio, rng):
     mask = 1 / (1 + np.exp(-np.clip(distance / rng.uniform(0.01, 0.1), -30, 30)))[..., None].astype(np.float32)
     black = (off_by_a_code if rng.random() < 0.7 else near_black)(size, rng).astype(np.float32) / 255
     seen = np.rint((dark * (1 - mask) + black * mask) * 255) / 255
-    return seen.astype(np.float32), (target * (1 - mask) + grey_target(black, ratio, 1.0) * mask).astype(np.float32)
+
+    def both(ratio):
+        return (target(ratio) * (1 - mask) + grey_target(black, ratio, 1.0) * mask).astype(np.float32)
+    return seen.astype(np.float32), both
 
 
 class Samples:
@@ -188,8 +192,7 @@ class Samples:
         low, high, fit, seen, _ = pairs[self.rng.integers(len(pairs))]
         dark, bright = flip(self.rng, *self._crop(patch, low, high))
         dark, bright = dark.astype(np.float32) / 255, bright.astype(np.float32) / 255
-        ratio = self._ratio(fit)
-        return dark, ratio, target_at(dark, bright, fit, ratio), seen
+        return dark, self._ratio(fit), lambda ratio: target_at(dark, bright, fit, ratio), seen
 
     def _clean_patch(self, patch):
         index = self.rng.integers(len(self.clean))
@@ -215,8 +218,8 @@ class Samples:
             if self.rng.random() < 0.7:
                 # An encoder whose chroma is a code or two off: the whole frame is tinted alike.
                 dark = np.clip(dark + tint(*self.rng.integers(-2, 3, 2)) / 255, 0, 1)
-        ratio, seen = self._ratio(fit), look(dark_small if self.rng.random() < 0.85 else dark)
-        return dark, ratio, target_at(dark, truth, fit, ratio), seen
+        seen = look(dark_small if self.rng.random() < 0.85 else dark)
+        return dark, self._ratio(fit), lambda ratio: target_at(dark, truth, fit, ratio), seen
 
     def _daylight(self, patch):
         clean, small = self._clean_patch(patch)
@@ -225,46 +228,45 @@ class Samples:
         if self.rng.random() < 0.3:
             seen = compress(np.rint(np.clip(sensor_noise(clean ** 2.2, self.rng), 0, 1) ** (1 / 2.2) * 255)
                             .astype(np.uint8), self.rng).astype(np.float32) / 255
-        return seen, ratio, relit(clean, ratio), look(small)
+        return seen, ratio, lambda ratio: relit(clean, ratio), look(small)
 
     def _night(self, patch):
         """A real night picture, whose truth is known at ratio 1 alone: itself, less its noise."""
         index = self.rng.integers(len(self.night))
         dark, clean = flip(self.rng, *self._crop(patch, *self.night[index]))
-        return dark.astype(np.float32) / 255, 1.0, clean.astype(np.float32) / 255, self.night_seen[index]
+        dark, clean = dark.astype(np.float32) / 255, clean.astype(np.float32) / 255
+        return dark, 1.0, lambda ratio: clean, self.night_seen[index]
 
     def _black(self, patch):
         ratio = float(np.exp(self.rng.uniform(0, np.log(12))))
         if self.rng.random() < 0.3:
             dark = np.zeros((patch, patch, 3), np.float32)
-            return dark, ratio, dark, look(dark)
+            return dark, ratio, lambda ratio: dark, look(dark)
         dark = (near_black if self.rng.random() < 0.6 else off_by_a_code)(patch, self.rng)
         if self.rng.random() < 0.4:
             dark = compress_video([near_black(patch, self.rng), dark], self.rng)
         dark = dark.astype(np.float32) / 255
-        return dark, ratio, grey_target(dark, ratio, 0.5), look(dark)
+        return dark, ratio, lambda ratio: grey_target(dark, ratio, 0.5), look(dark)
 
     def one(self, patch):
+        """-> dark patch, ratio, target, target of ratio 1, what a patch cannot show."""
         kind = self.rng.choice(self.kinds, p=self.shares)
-        if kind in self.pairs:
-            sample = self._real(kind, patch)
-        else:
-            sample = self._made(kind, patch)
+        dark, ratio, target, seen = self._real(kind, patch) if kind in self.pairs else self._made(kind, patch)
         if kind not in ("black", "night") and self.rng.random() < self.half_black:
-            dark, ratio, target, seen = sample
-            dark, target = half_in_the_dark(dark, target, ratio, self.rng)
-            return dark, ratio, target, seen
-        return sample
+            dark, target = half_in_the_dark(dark, target, self.rng)
+        at_ratio = target(ratio)
+        return dark, ratio, at_ratio, at_ratio if ratio == 1 else target(1.0), seen
 
     def _made(self, kind, patch):
         return {"synthetic": self._synthetic, "daylight": self._daylight, "black": self._black, "night": self._night,
                 "grey": lambda p: self._synthetic(p, grey=True)}[kind](patch)
 
     def batch(self, count, patch):
-        """-> dark [n, 3, patch, patch], ratio [n, 1, 1, 1], target like dark, means [n, 16, 1, 1], thumbnail."""
-        dark, ratio, target, seen = zip(*(self.one(patch) for _ in range(count)))
+        """-> dark [n, 3, patch, patch], ratio [n, 1, 1, 1], target like dark, target of ratio 1, means [n, 16, 1, 1],
+        thumbnail."""
+        dark, ratio, target, itself, seen = zip(*(self.one(patch) for _ in range(count)))
         means, thumbnails = zip(*seen)
         planes = [np.ascontiguousarray(np.stack(x).transpose(0, 3, 1, 2), dtype=np.float32)
-                  for x in (dark, target, thumbnails)]
-        return (planes[0], np.array(ratio, np.float32).reshape(-1, 1, 1, 1), planes[1],
-                np.array(means, np.float32).reshape(-1, len(LEVELS), 1, 1), planes[2])
+                  for x in (dark, target, itself, thumbnails)]
+        return (planes[0], np.array(ratio, np.float32).reshape(-1, 1, 1, 1), *planes[1:3],
+                np.array(means, np.float32).reshape(-1, len(LEVELS), 1, 1), planes[3])

@@ -53,14 +53,16 @@ def make_full(_settings):
 
 
 def lite_loss(model, batch, weights, _step, _settings):
-    dark, ratio, target, means, _ = batch
+    dark, ratio, target, itself, means, _ = batch
     found = model.stages(dark, seen=means)
     total = 0.0
     for t in range(model.rounds):
         last = t == model.rounds - 1
         weight, l = 1.0 if last else weights["rounds"], found[f"l{t}"]
-        output = found[f"r{t}"] * relit(l, ratio)
+        r, output = found[f"r{t}"], found[f"r{t}"] * relit(l, ratio)
         total = total + weight * losses.picture(output, target, dark, weights, structure=last)
+        if last and weights["itself"]:
+            total = total + weights["itself"] * losses.picture(r * l, itself, dark, weights, structure=False)
         total = total + weight * weights["pattern"] * losses.pattern(output, target)
         total = total + weight * weights["smooth"] * losses.smoothness(l, dark)
     return total
@@ -89,16 +91,19 @@ def frame_means(model, frame, rounds):
 
 
 def split_loss(p, q, dark):
-    """How far P·Q is from I, for its brightness, and Q from a largest channel half smoothed.
+    """How far P·Q is from I, for its brightness, and Q from a largest channel half smoothed, but 1 at lamps.
 
     In the dark P of the first round is all that Restoration sees of the frame: what is blurred or bleached in
-    it stays so, as the later rounds weigh I by Q²/(Q² + γ).
+    it stays so, as the later rounds weigh I by Q²/(Q² + γ). L is made from Q alone: a lamp of a few pixels keeps
+    its brightness at every ratio only if Q tells it from its dark surroundings.
     """
     v = dark.amax(1, keepdim=True)
     smooth = F.avg_pool2d(v, 5, stride=1, padding=2, count_include_pad=False)
     wanted = 0.02 + 0.98 * 0.5 * (v + smooth)
+    lamp = losses.lamp(dark)
+    wanted = wanted + lamp * (1 - wanted).clamp_min(0)
     near = ((p * q - dark).abs() / (dark + 0.02)).mean() + (p - dark / wanted).abs().mean()
-    return near + 0.5 * (torch.log(q + 0.002) - torch.log(wanted)).abs().mean()
+    return near + 0.5 * (torch.log(q + 0.002) - torch.log(wanted)).abs().mean() + losses.dim_lamps(q, dark)
 
 
 def full_loss(model, batch, weights, step, settings):
@@ -108,7 +113,7 @@ def full_loss(model, batch, weights, step, settings):
     from planes of every level; the others are trained through the exact curve. A trained `lite`, where given,
     teaches L: it knows the whole frame from the start, `full` only through R.
     """
-    dark, ratio, target, means, frame = batch
+    dark, ratio, target, itself, means, frame = batch
     if step < settings["full"]["alone"]:
         with torch.autocast(dark.device.type, enabled=False):
             return split_loss(*model.decomposition(dark), dark)
@@ -127,7 +132,11 @@ def full_loss(model, batch, weights, step, settings):
             q = update_q(dark, p, l, model.lam + t * model.lam_step)
         r, l = model.restoration(p, q, means[t]), model.illumination(q)
     total = losses.picture(r * curve(l, ratio), target, dark, weights)
+    if weights["itself"]:
+        at_one = r * curve(l, torch.ones_like(ratio))
+        total = total + weights["itself"] * losses.picture(at_one, itself, dark, weights, structure=False)
     total = total + weights["smooth"] * losses.smoothness(l, dark) + 0.1 * F.relu(l - 1).mean()
+    total = total + weights["dim_lamps"] * losses.dim_lamps(l, dark)
     if taught is not None:
         for plane in (l, q0):
             total = total + weights["taught"] * (torch.log(plane + 0.01) - torch.log(taught + 0.01)).abs().mean()

@@ -404,7 +404,7 @@ fn every_case_at_every_level() {
     );
 }
 
-/// The packs of the library, subnetwork by subnetwork, against the plain reference.
+/// The packs of the library, subnetwork by subnetwork, against the plain reference; 16-bit products within 45 dB.
 #[test]
 fn the_packs_of_the_library_at_every_level() {
     let (width, height) = (48, 32);
@@ -429,6 +429,8 @@ fn the_packs_of_the_library_at_every_level() {
                 let mut outputs: Vec<&mut [f32]> = found.iter_mut().map(Vec::as_mut_slice).collect();
                 let views: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
                 network.run(&pool, &mut memory, 0, &views, &mut outputs).unwrap();
+                // White noise is harder than pictures, on which the whole network keeps 50 dB (docs/performance.md).
+                let allowed = if products == Products::Fixed { 5.6e-3 } else { allowed };
                 for (a, b) in found.iter().zip(&expected) {
                     let error = difference(products, a, b) / scale;
                     println!("{name} {}, {level}, {products:?}: {error:.1e}", subnetwork.name());
