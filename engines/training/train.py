@@ -61,8 +61,9 @@ def lite_loss(model, batch, weights, _step, _settings):
         weight, l = 1.0 if last else weights["rounds"], found[f"l{t}"]
         r, output = found[f"r{t}"], found[f"r{t}"] * relit(l, ratio)
         total = total + weight * losses.picture(output, target, dark, weights, structure=last)
-        if last and weights["itself"]:
+        if last:
             total = total + weights["itself"] * losses.picture(r * l, itself, dark, weights, structure=False)
+            total = total + weights["dim_lamps"] * losses.dim_lamps(l, dark)
         total = total + weight * weights["pattern"] * losses.pattern(output, target)
         total = total + weight * weights["smooth"] * losses.smoothness(l, dark)
     return total
