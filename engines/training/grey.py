@@ -27,11 +27,33 @@ def _project(weight, bias, group_in, group_out):
         b.copy_(b.mean(0, keepdim=True).expand_as(b))
 
 
+def _layers(model):
+    """(layer, size of a colour group of its input, of its output)."""
+    d, r = model.decomposition, model.restoration
+    return ((d.conv1, 1, 8), (d.conv2, 8, 8), (d.conv3, 8, 8), (d.conv4, 8, 1), (r.conv_p, 1, 8), (r.excite, 0, 8),
+            (r.body[0], 8, 16), *((conv, 16, 16) for conv in r.body[1:]), (r.last, 16, 1))
+
+
 @torch.no_grad()
 def keep_grey(model):
-    d, r = model.decomposition, model.restoration
-    for conv, group_in, group_out in ((d.conv1, 1, 8), (d.conv2, 8, 8), (d.conv3, 8, 8), (d.conv4, 8, 1),
-                                      (r.conv_p, 1, 8), (r.excite, 0, 8), (r.body[0], 8, 16),
-                                      (r.body[1], 16, 16), (r.body[2], 16, 16), (r.body[3], 16, 16),
-                                      (r.body[4], 16, 16), (r.last, 16, 1)):
+    for conv, group_in, group_out in _layers(model):
         _project(conv.weight.data, None if conv.bias is None else conv.bias.data, group_in, group_out)
+
+
+@torch.no_grad()
+def even_out(model):
+    """After the weights have been rounded to 16 bits: brings the three sums of (a) together again.
+
+    What rounding did to a sum is added to the smallest of its weights, whose own 16 bits are the finest.
+    """
+    for conv, group_in, group_out in _layers(model):
+        if not group_in:
+            continue
+        rows = conv.weight.data[:3 * group_out].view(3, group_out, *conv.weight.shape[1:])
+        colours = rows[:, :, :3 * group_in].reshape(3, group_out, 3, group_in, *conv.weight.shape[2:]).clone()
+        sums = colours.double().sum(2)
+        smallest = colours.abs().argmin(2, keepdim=True)
+        missing = (sums.mean(0, keepdim=True) - sums).unsqueeze(2)
+        changed = (colours.gather(2, smallest).double() + missing).half().float()
+        colours.scatter_(2, smallest, changed)
+        rows[:, :, :3 * group_in] = colours.reshape(3, group_out, 3 * group_in, *conv.weight.shape[2:])

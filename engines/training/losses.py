@@ -28,12 +28,12 @@ def lamp(dark):
 
 
 def dim_lamps(l, dark):
-    """How far an illumination [n, 1, h, w] is under 0.95 at the lamps of a batch, averaged over them alone.
+    """How far an illumination [n, 1, h, w] is out of 0.95..1 at the lamps of a batch, averaged over them alone.
 
     At 0.95 a lamp gains 4 % at ratio 4. Over all pixels a lamp of five would weigh nothing.
     """
     lamps = lamp(dark)
-    return (lamps * (0.95 * lamps - l).clamp_min(0)).sum() / (lamps.sum() + 50)
+    return (lamps * ((0.95 * lamps - l).clamp_min(0) + (l - 1).clamp_min(0))).sum() / (lamps.sum() + 50)
 
 
 def picture(output, target, dark, weights, structure=True):

@@ -15,7 +15,9 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE))
+from grey import even_out  # noqa: E402
 from netpack.manifest import FILES, write_pack  # noqa: E402
+from netpack.networks import Full  # noqa: E402
 from netpack.runtime import Pack  # noqa: E402
 from train import PACKS  # noqa: E402
 
@@ -57,6 +59,8 @@ def round_weights(model):
         if not torch.isfinite(rounded).all():
             sys.exit("ship.py: a weight is beyond 65504, the largest number of 16 bits; train with a smaller rate")
         weights.copy_(rounded)
+    if isinstance(model, Full):
+        even_out(model)
 
 
 def compare_precisions(folder):

@@ -23,6 +23,7 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import losses  # noqa: E402
+from feed import batches  # noqa: E402
 from grey import keep_grey  # noqa: E402
 from netpack.lite import Lite, relit  # noqa: E402
 from netpack.load import load  # noqa: E402
@@ -107,6 +108,31 @@ def split_loss(p, q, dark):
     return near + 0.5 * (torch.log(q + 0.002) - torch.log(wanted)).abs().mean() + losses.dim_lamps(q, dark)
 
 
+def uniform(like, low, high):
+    """One number for each image of a batch."""
+    return torch.empty(like.shape[0], 1, 1, 1, device=like.device).uniform_(low, high)
+
+
+def adjustment_loss(model, l, ratio):
+    """How far the learned curve is from the exact one: on the L of a batch as it is, on planes of every level, and on
+    planes with lamps of a few pixels, where the layers see more of what is around than of the lamp."""
+    mixed = l.clamp(0, 1) ** uniform(l, 0.1, 1.2)
+    mixed[::3] = (uniform(l, 0, 1) + 0.1 * (mixed - 0.5))[::3].clamp(0, 1)
+    size = 2 * int(np.random.randint(3)) + 1
+    dots = F.max_pool2d((torch.rand_like(l) < 0.01 / size ** 2).float(), size, stride=1, padding=size // 2)
+    dots = torch.maximum(mixed, dots * uniform(l, 0.6, 1.1))
+    other = torch.exp(uniform(l, 0, float(np.log(20))))
+    other[uniform(l, 0, 1) < 0.15] = 1.0
+    total = 0.0
+    for plane, at in ((l, ratio), (mixed, other), (dots, other)):
+        wanted = curve(plane, at)
+        error = model.adjustment(plane, at) - wanted
+        lamps = losses.lamp(plane)
+        total = total + ((error.abs() + 4 * error * error) / (wanted + 0.1)).mean()
+        total = total + (lamps * error.abs()).sum() / (lamps.sum() + 50)
+    return total
+
+
 def full_loss(model, batch, weights, step, settings):
     """One to three rounds, at random, and the loss on the last.
 
@@ -142,18 +168,7 @@ def full_loss(model, batch, weights, step, settings):
         for plane in (l, q0):
             total = total + weights["taught"] * (torch.log(plane + 0.01) - torch.log(taught + 0.01)).abs().mean()
     total = total + weights["split"] * split_loss(p0, q0, dark)
-    # Adjustment, on what it will see and on what it might.
-    planes = l.detach().clamp(0, 1)
-    mixed = planes ** torch.empty(planes.shape[0], 1, 1, 1).uniform_(0.1, 1.2)
-    levels = torch.rand(planes.shape[0], 1, 1, 1)
-    mixed[::3] = (levels + 0.1 * (mixed - 0.5))[::3].clamp(0, 1)
-    other = torch.exp(torch.empty(planes.shape[0], 1, 1, 1).uniform_(0, float(np.log(20))))
-    other[torch.rand(planes.shape[0], 1, 1, 1) < 0.15] = 1.0
-    for plane, at in ((planes, ratio), (mixed, other)):
-        wanted = curve(plane, at)
-        error = model.adjustment(plane, at) - wanted
-        total = total + ((error.abs() + 4 * error * error) / (wanted + 0.1)).mean()
-    return total
+    return total + adjustment_loss(model, l.detach(), ratio)
 
 
 PACKS = {"lite": (make_lite, lite_loss), "full": (make_full, full_loss)}
@@ -199,6 +214,7 @@ def main():
     parser.add_argument("--start", type=Path, help="checkpoint.pt of another run, or a pack's folder, to start from")
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoint of this run")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="processes that make samples, for a GPU; 0: none beside this one")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     settings = tomllib.loads((HERE / "settings.toml").read_text())
@@ -213,6 +229,7 @@ def main():
     run = arguments.runs / (arguments.name or arguments.pack)
     run.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.benchmark = True
     torch.manual_seed(options["seed"])
     make, loss_of = PACKS[arguments.pack]
     model = make(settings).to(device, memory_format=torch.channels_last)
@@ -232,6 +249,8 @@ def main():
         step, spent, earlier = stored["step"], stored["seconds"], stored.get("earlier", [])
     np.random.seed(options["seed"] + step)
     samples = Samples(arguments.runs / settings["data"]["cache"], settings, options["seed"] + step)
+    feed = batches(samples, options, arguments.workers, device, options["seed"] + step)
+    arrived = iter(feed)
 
     def save():
         stored = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
@@ -247,9 +266,8 @@ def main():
             file.write(json.dumps(line) + "\n")
 
     bar = tqdm(total=options["steps"], initial=step, desc=arguments.pack, unit="step", mininterval=10)
-    mean_loss, clock = None, time.monotonic()
+    mean_loss, recent, clock = None, [], time.monotonic()
     begun = clock
-    autocast = bool(options.get("bfloat16"))
     while True:
         if arguments.minutes:
             progress = (time.monotonic() - begun) / 60 / arguments.minutes
@@ -260,8 +278,8 @@ def main():
             break
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options, min(max(progress, 0.0), 1.0))
-        batch = [torch.from_numpy(x).to(device) for x in samples.batch(options["batch"], options["patch"])]
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
+        batch = next(arrived)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=progress < options.get("bfloat16", 0)):
             loss = loss_of(model, batch, weights, step, settings)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -275,13 +293,17 @@ def main():
             keep_grey(model)
         with torch.no_grad():
             keep = min(0.999, (step + 1) / (step + 20))
-            for a, b in zip(average.parameters(), model.parameters()):
-                a.lerp_(b, 1 - keep)
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
         step += 1
         spent, clock = spent + time.monotonic() - clock, time.monotonic()
-        mean_loss = loss.item() if mean_loss is None else 0.99 * mean_loss + 0.01 * loss.item()
-        bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
         bar.update()
+        recent.append(loss.detach())
+        if len(recent) == 20:
+            # One reading for several steps: each makes a GPU wait.
+            now, recent = torch.stack(recent).mean().item(), []
+            mean_loss = now if mean_loss is None else 0.8 * mean_loss + 0.2 * now
+            reuse = {"reuse": f"{feed.reuse:.1f}"} if arguments.workers else {}
+            bar.set_postfix(loss=f"{mean_loss:.4f}", **reuse, refresh=False)
         if step % options["checkpoint_every"] == 0:
             save()
         if step % options["validate_every"] == 0:

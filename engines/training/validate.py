@@ -17,17 +17,18 @@ def chroma(image):
 def validate(model, held, curve=None):
     """Means over centre crops: best ratio and ratio 4. `curve` stands in for the adjustment if given."""
     model.eval()
+    device = next(model.parameters()).device
     rows = []
     for low, high, _ in held:
         top, left = (low.shape[0] - SIDE[0]) // 2, (low.shape[1] - SIDE[1]) // 2
         low, high = (x[top:top + SIDE[0], left:left + SIDE[1]].astype(np.float32) / 255 for x in (low, high))
-        found = model.stages(torch.from_numpy(low.transpose(2, 0, 1)[None].copy()))
+        found = model.stages(torch.from_numpy(low.transpose(2, 0, 1)[None].copy()).to(device))
         last = max(int(k[1:]) for k in found if k[0] == "r")
         r, l = found[f"r{last}"], found[f"l{last}"]
         outputs = {}
         for ratio in RATIOS:
-            adjusted = (curve or model.adjustment)(l, torch.full((1, 1, 1, 1), float(ratio)))
-            outputs[ratio] = (adjusted * r).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+            adjusted = (curve or model.adjustment)(l, torch.full((1, 1, 1, 1), float(ratio), device=device))
+            outputs[ratio] = (adjusted * r).clamp(0, 1)[0].permute(1, 2, 0).cpu().numpy()
         psnr = {k: -10 * np.log10(((v - high) ** 2).mean()) for k, v in outputs.items()}
         best = max(psnr, key=psnr.get)
         ssim = {k: structural_similarity(outputs[k], high, channel_axis=2, data_range=1.0) for k in {best, 4}}
