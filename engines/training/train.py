@@ -15,6 +15,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -174,8 +175,8 @@ def full_loss(model, batch, weights, step, settings):
 PACKS = {"lite": (make_lite, lite_loss), "full": (make_full, full_loss)}
 
 
-def start_from(model, start, device):
-    """Fills the model with trained weights; gives the [steps, seconds] of the runs that made them."""
+def start_from(model, start):
+    """Fills the model, on the CPU, with trained weights; gives the [steps, seconds] of the runs that made them."""
     if start.is_dir():
         load(model, start)
         written = tomllib.loads((start / "model.toml").read_text())["provenance"]
@@ -183,7 +184,7 @@ def start_from(model, start, device):
         if told is None:
             sys.exit(f"train.py: the provenance of {start} tells no steps and minutes: it is no pack that ship.py wrote.")
         return [[int(told[1]), 60 * int(told[2])]]
-    stored = torch.load(start, map_location=device, weights_only=False)
+    stored = torch.load(start, map_location="cpu", weights_only=False)
     model.load_state_dict(stored["average"], strict=False)
     return stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
 
@@ -232,22 +233,25 @@ def main():
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(options["seed"])
     make, loss_of = PACKS[arguments.pack]
-    model = make(settings).to(device, memory_format=torch.channels_last)
+    model = make(settings)
+    step, spent, earlier = 0, 0.0, []
+    checkpoint = run / "checkpoint.pt"
+    new = arguments.fresh or not checkpoint.exists()
+    if arguments.start and new:
+        earlier = start_from(model, arguments.start)
+    model.to(device, memory_format=torch.channels_last)
     average = make(settings).to(device)
     average.load_state_dict(model.state_dict())
     optimizer = torch.optim.Adam(model.parameters(), lr=options["rate"], betas=(0.9, 0.99))
-    step, spent, earlier = 0, 0.0, []
-    checkpoint = run / "checkpoint.pt"
-    if arguments.start and (arguments.fresh or not checkpoint.exists()):
-        earlier = start_from(model, arguments.start, device)
-        average.load_state_dict(model.state_dict())
-    elif checkpoint.exists() and not arguments.fresh:
+    if not new:
         stored = torch.load(checkpoint, map_location=device, weights_only=False)
         model.load_state_dict(stored["model"])
         average.load_state_dict(stored["average"])
         optimizer.load_state_dict(stored["optimizer"])
         step, spent, earlier = stored["step"], stored["seconds"], stored.get("earlier", [])
     np.random.seed(options["seed"] + step)
+    if arguments.workers:
+        cv2.setNumThreads(0)    # a process that is forked has none of the threads that this one would have started
     samples = Samples(arguments.runs / settings["data"]["cache"], settings, options["seed"] + step)
     feed = batches(samples, options, arguments.workers, device, options["seed"] + step)
     arrived = iter(feed)
