@@ -34,21 +34,25 @@ LIMITS = {"full": 2_000_000, "lite": 600_000}
 def provenance(stored, machine):
     options = stored["settings"][stored["pack"]]
     runs = stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
-    steps, minutes = sum(r[0] for r in runs), sum(r[1] for r in runs) / 60
+    steps, seconds = sum(r[0] for r in runs), sum(r[1] for r in runs)
     return (f"Trained by the uretinexenhance project from random initialisation on LOL our485 (a subset without "
             f"the evaluation scenes), SICE and FiveK pairs, and synthetically darkened BSDS500, ImageNet samples "
-            f"and video frames, and night pictures and clips at ratio 1: {steps} steps, most of {options['batch']} "
-            f"patches of {options['patch']} pixels, "
-            f"{minutes:.0f} minutes on {machine}, {datetime.date.today():%Y-%m-%d}. {role_of_the_teacher(stored)}")
+            f"and video frames, and night pictures and clips at ratio 1: {steps} steps, {seconds / 60:.0f} minutes on "
+            f"{machine}, PyTorch, {datetime.date.today():%Y-%m-%d}; the last {stored['step']} steps, of {options['batch']} "
+            f"patches of {options['patch']} pixels, in {stored['seconds'] / 60:.0f} minutes. {role_of_the_teacher(stored)}")
 
 
 def role_of_the_teacher(stored):
     """What teach.py's teacher, the authors' checkpoint, had to do with the weights."""
     share = stored["settings"]["data"]["taught"]
+    before = stored.get("taught_before", 0)
+    if not share and before:
+        return (f"The authors' checkpoint was not used for initialisation. It was a teacher in {before} steps before the "
+                "last run: part of the luma of the LOL targets was its output.")
     if not share:
         return "The authors' checkpoint was used neither for initialisation nor as a teacher."
-    return (f"The authors' checkpoint was not used for initialisation. It was a teacher in the last {stored['step']} "
-            f"steps: {100 * share:.0f} % of the luma of the LOL targets was its output.")
+    return (f"The authors' checkpoint was not used for initialisation. It was a teacher in the last "
+            f"{before + stored['step']} steps: {100 * share:.0f} % of the luma of the LOL targets was its output.")
 
 
 @torch.no_grad()
@@ -80,8 +84,8 @@ def main():
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     parser.add_argument("--run", help="folder under --runs; default is the pack's name")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--version", default="1.3.0")
-    parser.add_argument("--machine", default="one CPU core (AVX-512), PyTorch")
+    parser.add_argument("--version", default="1.4.0")
+    parser.add_argument("--machine", default="one CPU core (AVX-512)")
     arguments = parser.parse_args()
     checkpoint = arguments.runs / (arguments.run or arguments.pack) / "checkpoint.pt"
     if not checkpoint.is_file():

@@ -13,8 +13,8 @@ import feed  # noqa: E402
 from grey import even_out, keep_grey  # noqa: E402
 from netpack.load import load  # noqa: E402
 from netpack.networks import Full  # noqa: E402
-from ship import round_weights  # noqa: E402
-from train import adjustment_loss  # noqa: E402
+from ship import provenance, round_weights  # noqa: E402
+from train import adjustment_loss, told_by  # noqa: E402
 
 
 def full(seed=3, noise=0.02):
@@ -51,6 +51,17 @@ def test_what_ships_is_rounded_and_grey():
     round_weights(model)
     assert all((w.half().float() == w).all() for w in model.state_dict().values())
     assert spread(model) < 0.5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("before", [0, 300])
+def test_a_pack_tells_the_runs_that_made_it(share, before):
+    settings = {"full": {"batch": 4, "patch": 64}, "data": {"taught": share}}
+    stored = {"settings": settings, "pack": "full", "step": 700, "seconds": 180, "earlier": [[1000, 600], [300, 60]],
+              "taught_before": before}
+    taught = before + (700 if share else 0)
+    assert told_by(provenance(stored, "2 cores and 1 GPU")) == (2000, 14 * 60, taught)
+    assert told_by("weights from elsewhere") is None
 
 
 class Numbered:

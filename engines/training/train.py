@@ -175,18 +175,27 @@ def full_loss(model, batch, weights, step, settings):
 PACKS = {"lite": (make_lite, lite_loss), "full": (make_full, full_loss)}
 
 
+def told_by(provenance):
+    """What ship.py wrote of the runs: their steps and seconds, and the steps that had a teacher; None if it tells none."""
+    told = re.search(r"(\d+) steps.*? (\d+) minutes", provenance)
+    taught = re.search(r"a teacher in (?:the last )?(\d+) steps", provenance)
+    return told and (int(told[1]), 60 * int(told[2]), int(taught[1]) if taught else 0)
+
+
 def start_from(model, start):
-    """Fills the model, on the CPU, with trained weights; gives the [steps, seconds] of the runs that made them."""
+    """Fills the model, on the CPU, with trained weights; gives the [steps, seconds] of the runs that made them, and
+    how many of their steps had a teacher."""
     if start.is_dir():
         load(model, start)
-        written = tomllib.loads((start / "model.toml").read_text())["provenance"]
-        told = re.search(r"(\d+) steps.* (\d+) minutes", written)
+        told = told_by(tomllib.loads((start / "model.toml").read_text())["provenance"])
         if told is None:
             sys.exit(f"train.py: the provenance of {start} tells no steps and minutes: it is no pack that ship.py wrote.")
-        return [[int(told[1]), 60 * int(told[2])]]
+        steps, seconds, taught = told
+        return [[steps, seconds]], taught
     stored = torch.load(start, map_location="cpu", weights_only=False)
     model.load_state_dict(stored["average"], strict=False)
-    return stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
+    taught = stored.get("taught_before", 0) + (stored["step"] if stored["settings"]["data"]["taught"] else 0)
+    return stored.get("earlier", []) + [[stored["step"], stored["seconds"]]], taught
 
 
 def replace(settings, change):
@@ -234,11 +243,11 @@ def main():
     torch.manual_seed(options["seed"])
     make, loss_of = PACKS[arguments.pack]
     model = make(settings)
-    step, spent, earlier = 0, 0.0, []
+    step, spent, earlier, taught_before = 0, 0.0, [], 0
     checkpoint = run / "checkpoint.pt"
     new = arguments.fresh or not checkpoint.exists()
     if arguments.start and new:
-        earlier = start_from(model, arguments.start)
+        earlier, taught_before = start_from(model, arguments.start)
     model.to(device, memory_format=torch.channels_last)
     average = make(settings).to(device)
     average.load_state_dict(model.state_dict())
@@ -249,6 +258,7 @@ def main():
         average.load_state_dict(stored["average"])
         optimizer.load_state_dict(stored["optimizer"])
         step, spent, earlier = stored["step"], stored["seconds"], stored.get("earlier", [])
+        taught_before = stored.get("taught_before", 0)
     np.random.seed(options["seed"] + step)
     if arguments.workers:
         cv2.setNumThreads(0)    # a process that is forked has none of the threads that this one would have started
@@ -258,7 +268,8 @@ def main():
 
     def save():
         stored = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                  "step": step, "seconds": spent, "earlier": earlier, "settings": settings, "pack": arguments.pack}
+                  "step": step, "seconds": spent, "earlier": earlier, "taught_before": taught_before,
+                  "settings": settings, "pack": arguments.pack}
         torch.save(stored, checkpoint.with_suffix(".new"))
         os.replace(checkpoint.with_suffix(".new"), checkpoint)
 

@@ -158,12 +158,13 @@ fn one(
         &timing.name,
         &mut |plan| runtime.engine(plan),
         &mut || {
-            let earlier = cache.map(|cache| cache.load(&timing)).and_then(std::result::Result::ok);
+            let kept = cache.filter(|_| library.version.takes_timing_cache());
+            let earlier = kept.map(|cache| cache.load(&timing)).and_then(std::result::Result::ok);
             let mut measured = earlier.unwrap_or_default();
             let Wanted { onnx, precision, .. } = &wanted;
             let plan = build(library, onnx, which, *precision, request.span, &mut measured)
                 .map_err(|e| no_engine(request, which, e))?;
-            if let Some(cache) = cache {
+            if let Some(cache) = kept {
                 cache.store(&timing, &measured);
             }
             Ok(plan)

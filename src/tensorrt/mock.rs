@@ -9,7 +9,7 @@ mod running;
 mod slots;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char, c_void};
 
 use super::library::{Functions, Library};
@@ -48,6 +48,8 @@ pub(super) enum Fault {
     OddFormat,
     /// The shape of an output is not known, or one side of it.
     NoShape,
+    /// Shapes cannot be inferred.
+    NoShapes,
 }
 
 /// A file that the mock knows: one of `lite`.
@@ -107,6 +109,8 @@ struct World {
     parsed: Option<Read>,
     engine: Option<Read>,
     timing: Vec<u8>,
+    /// The inputs whose shapes have been set.
+    shaped: BTreeSet<String>,
     replaced: Vec<(&'static str, &'static str, usize)>,
 }
 

@@ -210,6 +210,9 @@ fn memory_can_be_lent() {
         let runtime = runtime(column);
         let engine = runtime.engine(plan(Subnetwork::Illumination)).unwrap();
         let mut context = engine.context(Memory::Lent).unwrap();
+        let e = context.memory_needed().unwrap_err().to_string();
+        assert!(e.contains("shapes of 1 inputs have to be set"), "{told}: {e}");
+        context.set_input_shape("q", &[1, 1, 48, 64]).unwrap();
         let bytes = context.memory_needed().unwrap();
         assert_eq!(bytes, 5 << 30, "{told}");
         // SAFETY: the mock's context uses no memory.
@@ -234,6 +237,7 @@ fn memory_can_be_lent() {
             calls()[1..],
             [
                 format!("Engine.{made}"),
+                "Context.setInputShape(q, [1, 1, 48, 64])".into(),
                 "Context.getTensorShape(l)".into(),
                 size.into(),
                 format!("Context.setDeviceMemory{lent}"),
@@ -321,7 +325,10 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
     };
     let memory = |l: &'static Library| {
         let engine = l.runtime().and_then(|r| r.engine(plan(Subnetwork::Adjustment)))?;
-        engine.context(Memory::Lent)?.memory_needed().map(drop)
+        let mut context = engine.context(Memory::Lent)?;
+        context.set_input_shape("l", &[1, 1, 48, 64])?;
+        context.set_input_shape("ratio", &[1, 1, 1, 1])?;
+        context.memory_needed().map(drop)
     };
     type Use<'a> = &'a dyn Fn(&'static Library) -> Result<()>;
     for (fault, work, part) in [
@@ -343,6 +350,7 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
         (Fault::SmallMemory, &context, "Cuda Runtime (out of memory)"),
         (Fault::NoContext, &context, "no execution context"),
         (Fault::NoShape, &memory, "shape"),
+        (Fault::NoShapes, &memory, "cannot tell the shapes"),
     ] {
         for (column, told) in VERSIONS.into_iter().enumerate() {
             if fault == Fault::OtherPublic && column == 0 {
@@ -513,6 +521,18 @@ fn engines_are_built_once_for_all_that_makes_them_valid() {
         "formats by contents and by name"
     );
     assert_eq!(kinds.iter().filter(|k| **k == "timing").count(), 3, "{kinds:?}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn tensorrt_8_5_is_given_no_timing_cache() {
+    let folder = std::env::temp_dir().join(format!("uretinex-untimed-{}", std::process::id()));
+    let fp16 = Precisions::from(Precision::Fp16);
+    let (built, told) = lite(0, &gpu("NVIDIA H100"), SPAN, fp16, &folder);
+    assert_eq!((built, &told[12..]), (4, &["Config.createTimingCache(0)".to_string(); 4][..]));
+    let entries = EngineCache::new(Some(&folder)).unwrap().entries().unwrap();
+    let kinds = entries.iter().map(|e| e.contents.as_ref().unwrap().kind.clone());
+    assert_eq!(kinds.collect::<Vec<_>>(), ["engine"; 4]);
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

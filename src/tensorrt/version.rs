@@ -28,6 +28,12 @@ impl Version {
             patch: v % 100,
         }
     }
+
+    /// Whether it takes a timing cache that it wrote. 8.5 does not: an error in Myelin, and it measures all anew (8.5.3 on
+    /// an H100; 8.5.2 in KataGo, issue 739).
+    pub(super) fn takes_timing_cache(self) -> bool {
+        (self.major, self.minor) != (8, 5)
+    }
 }
 
 impl fmt::Display for Version {

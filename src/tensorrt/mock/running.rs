@@ -96,6 +96,25 @@ pub(super) extern "C" fn device_memory_size(this: *mut Object) -> usize {
     5 << 30
 }
 
+fn shaped(name: String, taken: bool) -> usize {
+    if !taken {
+        return NO;
+    }
+    world(|w| w.shaped.insert(name));
+    YES
+}
+
+pub(super) extern "C" fn infer_shapes(_this: *mut Object, names: i32, _missing: *mut *const c_char) -> i32 {
+    assert_eq!(names, 0);
+    match world(|w| w.fault) {
+        Fault::NoShapes => -1,
+        _ => engine_ports()
+            .iter()
+            .filter(|(name, _, input)| *input && !world(|w| w.shaped.contains(*name)))
+            .count() as i32,
+    }
+}
+
 pub(super) extern "C" fn set_input_shape_narrow(
     this: *mut Object,
     name: *const c_char,
@@ -107,7 +126,7 @@ pub(super) extern "C" fn set_input_shape_narrow(
         this,
         format!("setInputShape({}, {:?})", text(name), &dims.d[..dims.count as usize]),
     );
-    if dims.d[2] > 0 { YES } else { NO }
+    shaped(text(name), dims.d[2] > 0)
 }
 
 pub(super) extern "C" fn set_input_shape_wide(this: *mut Object, name: *const c_char, dims: *const WideDims) -> usize {
@@ -117,7 +136,7 @@ pub(super) extern "C" fn set_input_shape_wide(this: *mut Object, name: *const c_
         this,
         format!("setInputShape({}, {:?})", text(name), &dims.d[..dims.count as usize]),
     );
-    if dims.d[2] > 0 { YES } else { NO }
+    shaped(text(name), dims.d[2] > 0)
 }
 
 pub(super) extern "C" fn get_tensor_shape_narrow(this: *mut Object, name: *const c_char) -> NarrowDims {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
+use std::ptr::null_mut;
 use std::sync::Arc;
 
 use super::dims::{NarrowDims, WideDims};
@@ -112,11 +113,15 @@ impl Context {
     pub fn memory_needed(&mut self) -> Result<usize> {
         forget();
         let (engine, slots) = (&self.table().engine, &self.table().context);
-        // SAFETY: bool allInputDimensionsSpecified(); size_t updateDeviceMemorySizeForShapes(); of the engine, size_t
-        // getDeviceMemorySize().
+        // SAFETY: int32_t inferShapes(int32_t, char const**), which writes so many names of inputs at most; size_t
+        // updateDeviceMemorySizeForShapes(); of the engine, size_t getDeviceMemorySize().
         unsafe {
-            if call!(self.object, slots.all_input_dimensions_specified, () -> u8) == 0 {
-                return Err(failed("the shapes of the inputs have to be set first"));
+            // Not allInputDimensionsSpecified: in 8.5 it knows nothing of shapes that were set by name.
+            let missing = call!(self.object, slots.infer_shapes, (0 => i32, null_mut() => *mut *const c_char) -> i32);
+            match missing {
+                0 => {}
+                1.. => return Err(failed(format!("the shapes of {missing} inputs have to be set first"))),
+                _ => return Err(failed("TensorRT cannot tell the shapes of the outputs")),
             }
             for name in &self.outputs {
                 let shape = self.shape(name)?;
