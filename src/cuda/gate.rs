@@ -67,16 +67,46 @@ fn run(
     context: &mut dyn Inference,
     storage: super::Storage,
     sample: &Sample,
-    (width, height): (usize, usize),
+    size: (usize, usize),
 ) -> Result<f64> {
+    let mut memory = Lent::default();
+    let issued = issue(stream, context, storage, sample, size, &mut memory);
+    // Whatever happened: what was issued ends before its memory goes.
+    stream.drain()?;
+    issued?;
+    let mut worst = f64::INFINITY;
+    for ((_, host), expected) in memory.given.iter().zip(&sample.outputs) {
+        let mut values = Vec::with_capacity(expected.len());
+        decode(host.read(), storage, &mut values);
+        worst = worst.min(psnr(&values, expected));
+    }
+    Ok(worst)
+}
+
+/// What a run uses, inputs and outputs on both sides.
+#[derive(Default)]
+struct Lent {
+    held: Vec<(Buffer, Pinned)>,
+    given: Vec<(Buffer, Pinned)>,
+    scratch: Option<Buffer>,
+}
+
+fn issue(
+    stream: &Arc<Stream>,
+    context: &mut dyn Inference,
+    storage: super::Storage,
+    sample: &Sample,
+    (width, height): (usize, usize),
+    memory: &mut Lent,
+) -> Result<()> {
     let device = stream.device();
-    let mut held = Vec::new();
     for (values, &(name, channels)) in sample.inputs.iter().zip(sample.which.inputs()) {
         let bytes = encode(values, storage);
         let mut host = Pinned::new(device, bytes.len())?;
         host.write().copy_from_slice(&bytes);
-        let buffer = Buffer::new(stream, bytes.len())?;
-        buffer.upload(stream, &host)?;
+        memory.held.push((Buffer::new(stream, bytes.len())?, host));
+        let (buffer, host) = &memory.held[memory.held.len() - 1];
+        buffer.upload(stream, host)?;
         let shape = if name == "ratio" {
             [1; 4]
         } else {
@@ -84,34 +114,25 @@ fn run(
         };
         context.shape(name, shape)?;
         context.address(name, buffer.address())?;
-        held.push((buffer, host));
     }
-    let mut given = Vec::new();
     for (values, &(name, _)) in sample.outputs.iter().zip(sample.which.outputs()) {
         let bytes = values.len() * storage.bytes();
         let buffer = Buffer::new(stream, bytes)?;
         context.address(name, buffer.address())?;
-        given.push((buffer, Pinned::new(device, bytes)?));
+        memory.given.push((buffer, Pinned::new(device, bytes)?));
     }
-    let scratch = Buffer::new(stream, context.scratch_bytes()?.max(256))?;
-    // SAFETY: everything lent and bound lives until the stream has been drained below.
-    let issued = unsafe {
-        context
-            .lend(scratch.address(), scratch.bytes())
-            .and_then(|()| context.enqueue(stream.handle()))
-    };
-    for (buffer, host) in &mut given {
+    let scratch = memory
+        .scratch
+        .insert(Buffer::new(stream, context.scratch_bytes()?.max(256))?);
+    // SAFETY: everything lent and bound lives until `run` has drained the stream.
+    unsafe {
+        context.lend(scratch.address(), scratch.bytes())?;
+        context.enqueue(stream.handle())?;
+    }
+    for (buffer, host) in &mut memory.given {
         buffer.download(stream, host)?;
     }
-    stream.drain()?;
-    issued?;
-    let mut worst = f64::INFINITY;
-    for ((_, host), expected) in given.iter().zip(&sample.outputs) {
-        let mut values = Vec::with_capacity(expected.len());
-        decode(host.read(), storage, &mut values);
-        worst = worst.min(psnr(&values, expected));
-    }
-    Ok(worst)
+    Ok(())
 }
 
 /// Peak signal-to-noise ratio for a peak of 1, in dB; minus infinity if there is a NaN or an infinite value.

@@ -173,10 +173,16 @@ impl State {
         state.bind()?;
         state.lend(compute)?;
         // TensorRT does the rest of its set-up at the first run of a size, which is not allowed inside a capture.
-        for which in Subnetwork::ALL {
-            state.enqueue(which, compute)?;
+        // Each on the stream that it will be captured on.
+        let side = &streams.side;
+        for (stream, beside) in [(compute, false), (side, true)] {
+            let mut those = Subnetwork::ALL
+                .into_iter()
+                .filter(|which| (*which == Subnetwork::Illumination) == beside);
+            let issued = those.try_for_each(|which| state.enqueue(which, stream));
+            // Also before an error drops the contexts, as what was issued may still run.
+            stream.drain().and(issued)?;
         }
-        compute.drain()?;
         Ok(state)
     }
 

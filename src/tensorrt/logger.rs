@@ -119,6 +119,11 @@ pub(super) fn complaints() -> String {
     }
 }
 
+/// Whether TensorRT complained of anything since [`forget`]; what it said stays for a message.
+pub(super) fn complained() -> bool {
+    RECENT.with(|recent| !recent.borrow().is_empty())
+}
+
 extern "C" fn log(_this: *mut c_void, severity: i32, message: *const c_char) {
     if message.is_null() {
         return;

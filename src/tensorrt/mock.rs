@@ -50,6 +50,10 @@ pub(super) enum Fault {
     NoShape,
     /// Shapes cannot be inferred.
     NoShapes,
+    /// What memory shapes need cannot be told.
+    NoSize,
+    /// Memory that is lent is not taken.
+    RefusesMemory,
 }
 
 /// A file that the mock knows: one of `lite`.
@@ -246,6 +250,11 @@ extern "C" fn delete(this: *mut Public) {
     world(|w| {
         *w.live.entry(class).or_default() -= 1;
         w.calls.push(format!("delete {class}"));
+        // It has to outlive the builders that use it.
+        if class == "Cache" && w.live.get("Builder").is_some_and(|&builders| builders > 0) {
+            w.calls
+                .push("unexpected: a timing cache ended before its builder".into());
+        }
     });
 }
 

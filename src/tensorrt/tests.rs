@@ -93,10 +93,10 @@ fn an_engine_is_built_by_the_right_calls() {
                     "delete Memory",
                     // What is used is deleted after what uses it.
                     "delete Config",
-                    "delete Cache",
                     "delete Parser",
                     "delete Network",
                     "delete Builder",
+                    "delete Cache",
                 ]
                 .map(String::from),
             );
@@ -311,6 +311,7 @@ fn a_network_that_is_another_one_is_refused() {
 }
 
 #[test]
+#[allow(unsafe_code)]
 fn what_does_not_behave_as_its_table_says_is_not_used() {
     let make_runtime = |l: &'static Library| l.runtime().map(drop);
     let make_engine = |l: &'static Library| built(l, Subnetwork::Adjustment, Precision::Fp16).map(drop);
@@ -328,7 +329,9 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
         let mut context = engine.context(Memory::Lent)?;
         context.set_input_shape("l", &[1, 1, 48, 64])?;
         context.set_input_shape("ratio", &[1, 1, 1, 1])?;
-        context.memory_needed().map(drop)
+        let bytes = context.memory_needed()?;
+        // SAFETY: the mock's context uses no memory.
+        unsafe { context.lend_memory(0x1_0100, bytes) }
     };
     type Use<'a> = &'a dyn Fn(&'static Library) -> Result<()>;
     for (fault, work, part) in [
@@ -351,6 +354,8 @@ fn what_does_not_behave_as_its_table_says_is_not_used() {
         (Fault::NoContext, &context, "no execution context"),
         (Fault::NoShape, &memory, "shape"),
         (Fault::NoShapes, &memory, "cannot tell the shapes"),
+        (Fault::NoSize, &memory, "cannot tell what memory it needs"),
+        (Fault::RefusesMemory, &memory, "does not take 5368709120 bytes"),
     ] {
         for (column, told) in VERSIONS.into_iter().enumerate() {
             if fault == Fault::OtherPublic && column == 0 {

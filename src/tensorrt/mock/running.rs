@@ -93,6 +93,10 @@ pub(super) extern "C" fn create_context_with_strategy(this: *mut Object, strateg
 
 pub(super) extern "C" fn device_memory_size(this: *mut Object) -> usize {
     note(this, "memory size");
+    if world(|w| w.fault) == Fault::NoSize {
+        complain(c"[executionContext.cpp::updateDeviceMemorySizeForShapes] Error Code 3: API Usage Error");
+        return 0;
+    }
     5 << 30
 }
 
@@ -167,10 +171,18 @@ pub(super) extern "C" fn enqueue(this: *mut Object, stream: usize) -> usize {
     if stream == 0 { NO } else { YES }
 }
 
+fn refuse_memory() {
+    if world(|w| w.fault) == Fault::RefusesMemory {
+        complain(c"[executionContext.cpp::setDeviceMemoryV2] Error Code 3: API Usage Error");
+    }
+}
+
 pub(super) extern "C" fn set_device_memory(this: *mut Object, address: usize) {
     note(this, format!("setDeviceMemory({address:#x})"));
+    refuse_memory();
 }
 
 pub(super) extern "C" fn set_device_memory_v2(this: *mut Object, address: usize, size: i64) {
     note(this, format!("setDeviceMemoryV2({address:#x}, {size})"));
+    refuse_memory();
 }

@@ -1,6 +1,7 @@
 //! The builder, and the memory in which it gives results.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ffi::c_void;
 
 use super::config::{Config, Profile};
@@ -15,11 +16,26 @@ use crate::tensorrt::logger::forget;
 pub(crate) struct Builder {
     object: Owned,
     library: &'static Library,
+    /// Timing caches in use: from 10.10 on they have to outlive the builder.
+    caches: RefCell<Vec<Owned>>,
 }
 
 impl Builder {
     pub(super) fn new(object: Owned, library: &'static Library) -> Self {
-        Self { object, library }
+        Self {
+            object,
+            library,
+            caches: RefCell::default(),
+        }
+    }
+
+    pub(super) fn library(&self) -> &'static Library {
+        self.library
+    }
+
+    /// Keeps a timing cache as long as the builder, and after it.
+    pub(super) fn keep(&self, cache: Owned) {
+        self.caches.borrow_mut().push(cache);
     }
 
     /// An empty network with a parser for it.
@@ -51,7 +67,7 @@ impl Builder {
         let slot = self.library.table.builder.create_builder_config;
         // SAFETY: IBuilderConfig* createBuilderConfig().
         let address = unsafe { call!(self.object, slot, () -> *mut c_void) };
-        Ok(Config::new(Owned::new(address, "builder configuration")?, self.library))
+        Ok(Config::new(Owned::new(address, "builder configuration")?, self))
     }
 
     /// An empty profile.

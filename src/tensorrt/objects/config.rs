@@ -17,10 +17,8 @@ use crate::tensorrt::tables::Generation;
 #[derive(Debug)]
 pub(crate) struct Config<'b> {
     object: Owned,
-    // Dropped after the configuration that uses it.
-    cache: Option<Owned>,
     library: &'static Library,
-    builder: PhantomData<&'b Builder>,
+    builder: &'b Builder,
 }
 
 /// The sizes that an engine is built for. The builder owns it.
@@ -86,13 +84,12 @@ impl Profile<'_> {
     }
 }
 
-impl Config<'_> {
-    pub(super) fn new(object: Owned, library: &'static Library) -> Self {
+impl<'b> Config<'b> {
+    pub(super) fn new(object: Owned, builder: &'b Builder) -> Self {
         Self {
             object,
-            cache: None,
-            library,
-            builder: PhantomData,
+            library: builder.library(),
+            builder,
         }
     }
 
@@ -182,7 +179,7 @@ impl Config<'_> {
         let taken =
             unsafe { call!(self.object, slots.set_timing_cache, (cache.address() => *mut c_void, 0 => u8) -> u8) != 0 };
         if taken {
-            self.cache = Some(cache);
+            self.builder.keep(cache);
         }
         Ok(taken)
     }

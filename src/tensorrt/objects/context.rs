@@ -9,7 +9,7 @@ use super::dims::{NarrowDims, WideDims};
 use super::engine::EngineObject;
 use super::{Owned, c_name, failed};
 use crate::error::Result;
-use crate::tensorrt::logger::forget;
+use crate::tensorrt::logger::{complained, forget};
 use crate::tensorrt::tables::{Generation, Table};
 
 /// An engine at work, for one stream of work.
@@ -129,13 +129,19 @@ impl Context {
                     return Err(failed(format!("the output {name} has the shape {shape:?}")));
                 }
             }
-            match (
+            forget();
+            let bytes = match (
                 slots.update_device_memory_size_for_shapes,
                 engine.get_device_memory_size,
             ) {
-                (Some(update), _) => Ok(call!(self.object, update, () -> usize)),
-                (None, Some(size)) => Ok(call!(self.engine.object, size, () -> usize)),
-                (None, None) => Err(failed("this TensorRT does not tell what memory it needs")),
+                (Some(update), _) => call!(self.object, update, () -> usize),
+                (None, Some(size)) => call!(self.engine.object, size, () -> usize),
+                (None, None) => return Err(failed("this TensorRT does not tell what memory it needs")),
+            };
+            // 0 stands for an error, and for none needed.
+            match bytes == 0 && complained() {
+                true => Err(failed("TensorRT cannot tell what memory it needs")),
+                false => Ok(bytes),
             }
         }
     }
@@ -143,7 +149,7 @@ impl Context {
     /// Lends device memory to a context that was made with [`Memory::Lent`].
     ///
     /// # Errors
-    /// `ErrorKind::BackendFailed` if it is not on a whole multiple of 256 bytes.
+    /// `ErrorKind::BackendFailed` if it is not on a whole multiple of 256 bytes or TensorRT does not take it.
     ///
     /// # Safety
     /// `bytes` of device memory at `address`, at least [`memory_needed`](Self::memory_needed), belong to this context
@@ -152,6 +158,7 @@ impl Context {
         if address == 0 || !address.is_multiple_of(256) {
             return Err(failed(format!("{address:#x} is not on a multiple of 256 bytes")));
         }
+        forget();
         let (slots, memory) = (&self.table().context, address as *mut c_void);
         // SAFETY: void setDeviceMemoryV2(void*, int64_t), or void setDeviceMemory(void*).
         unsafe {
@@ -160,7 +167,11 @@ impl Context {
                 None => call!(self.object, slots.set_device_memory, (memory => *mut c_void) -> ()),
             }
         }
-        Ok(())
+        // It returns nothing: what is wrong is in the log alone.
+        match complained() {
+            true => Err(failed(format!("TensorRT does not take {bytes} bytes of memory"))),
+            false => Ok(()),
+        }
     }
 
     /// Puts one run on a stream; returns before it has ended.
