@@ -75,8 +75,12 @@ class Pool:
     def __iter__(self):
         batch = self.options["batch"]
         while True:
-            # What has arrived; at the start as much as makes every sample of a few batches another one.
-            while self.count < min(4 * batch, self.options["pool"]) or not self.arrived.empty():
+            # What has arrived, but not more than is taken: copies hold the GPU up. At the start as much as makes every
+            # sample of a few batches another one.
+            for _ in range(batch // CHUNK + 1):
+                if not self.arrived.empty():
+                    self._store(self.arrived.get())
+            while self.count < min(4 * batch, self.options["pool"]):
                 self._store(self.arrived.get())
             self.taken += batch
             chosen = torch.randint(self.count, (batch,), device=self.device)
