@@ -7,6 +7,7 @@ same weights; FP16 is compared with FP32 over the whole pipeline.
 import argparse
 import datetime
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE))
 from grey import even_out  # noqa: E402
+from netpack.load import load  # noqa: E402
 from netpack.manifest import FILES, write_pack  # noqa: E402
 from netpack.networks import Full  # noqa: E402
 from netpack.runtime import Pack  # noqa: E402
@@ -56,6 +58,13 @@ def role_of_the_teacher(stored):
 
 
 @torch.no_grad()
+def mix(model, other, share):
+    """Moves the weights by that share of the way to those of another state of the same network."""
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        a.lerp_(b, share)
+
+
+@torch.no_grad()
 def round_weights(model):
     """Rounds to 16 bits in place. What is left between the precisions is the rounding of what layers hand on."""
     for weights in model.parameters():
@@ -84,8 +93,10 @@ def main():
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     parser.add_argument("--run", help="folder under --runs; default is the pack's name")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--version", default="1.4.0")
+    parser.add_argument("--version", required=True)
     parser.add_argument("--machine", default="one CPU core (AVX-512)")
+    parser.add_argument("--mix", type=Path, metavar="PACK", help="ship the mean of the run's weights and of this pack's")
+    parser.add_argument("--share", type=float, default=0.5, help="of PACK in that mean")
     arguments = parser.parse_args()
     checkpoint = arguments.runs / (arguments.run or arguments.pack) / "checkpoint.pt"
     if not checkpoint.is_file():
@@ -93,10 +104,15 @@ def main():
     stored = torch.load(checkpoint, map_location="cpu", weights_only=False)
     model = PACKS[arguments.pack][0](stored["settings"]).eval()
     model.load_state_dict(stored["average"])
+    told = provenance(stored, arguments.machine)
+    if arguments.mix:
+        before = tomllib.loads((arguments.mix / "model.toml").read_text())["version"]
+        mix(model, load(PACKS[arguments.pack][0](stored["settings"]).eval(), arguments.mix), arguments.share)
+        told += f" {100 * arguments.share:.0f} % of each weight is that of {arguments.pack} {before}, the rest the last run's."
     round_weights(model)
     write_pack(model, arguments.output, name=arguments.pack, version=arguments.version,
                description=DESCRIPTIONS[arguments.pack], licence=LICENCE,
-               provenance=provenance(stored, arguments.machine))
+               provenance=told)
     for suffix in (".fp16.onnx", ".onnx"):
         size = sum((arguments.output / f).stat().st_size for f in FILES if f.endswith(suffix)
                    and (suffix == ".fp16.onnx" or not f.endswith(".fp16.onnx")))

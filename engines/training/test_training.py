@@ -13,7 +13,7 @@ import feed  # noqa: E402
 from grey import even_out, keep_grey  # noqa: E402
 from netpack.load import load  # noqa: E402
 from netpack.networks import Full  # noqa: E402
-from ship import provenance, round_weights  # noqa: E402
+from ship import mix, provenance, round_weights  # noqa: E402
 from train import adjustment_loss, told_by  # noqa: E402
 
 
@@ -51,6 +51,14 @@ def test_what_ships_is_rounded_and_grey():
     round_weights(model)
     assert all((w.half().float() == w).all() for w in model.state_dict().values())
     assert spread(model) < 0.5
+
+
+def test_a_mix_lies_between_two_states():
+    a, b = full(seed=5), full(seed=6)
+    wanted = [0.7 * x + 0.3 * y for x, y in zip(a.parameters(), b.parameters())]
+    mix(a, b, 0.3)
+    assert all(torch.allclose(x, y, atol=1e-6) for x, y in zip(a.parameters(), wanted))
+    assert spread(a) < 0.02, "means keep grey grey"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
