@@ -42,6 +42,8 @@ class Pool:
     """
 
     def __init__(self, samples, options, workers, device, seed):
+        if options["pool"] < max(options["batch"], CHUNK):
+            raise ValueError(f"a pool of {options['pool']} samples holds no batch of {options['batch']}: raise `pool`")
         self.options, self.device = options, device
         self.rows, self.count, self.next, self.made, self.taken = None, 0, 0, 0, 0
         loader = DataLoader(Stream(samples, options["patch"], seed), batch_size=None, num_workers=workers, prefetch_factor=4)

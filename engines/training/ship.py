@@ -98,6 +98,8 @@ def main():
     parser.add_argument("--mix", type=Path, metavar="PACK", help="ship the mean of the run's weights and of this pack's")
     parser.add_argument("--share", type=float, default=0.5, help="of PACK in that mean")
     arguments = parser.parse_args()
+    if not 0 <= arguments.share <= 1:
+        sys.exit(f"ship.py: --share {arguments.share:g} is not from 0 to 1")
     checkpoint = arguments.runs / (arguments.run or arguments.pack) / "checkpoint.pt"
     if not checkpoint.is_file():
         sys.exit(f"ship.py: {checkpoint} is missing; train first: train.py {arguments.pack}")
@@ -106,8 +108,12 @@ def main():
     model.load_state_dict(stored["average"])
     told = provenance(stored, arguments.machine)
     if arguments.mix:
-        before = tomllib.loads((arguments.mix / "model.toml").read_text())["version"]
-        mix(model, load(PACKS[arguments.pack][0](stored["settings"]).eval(), arguments.mix), arguments.share)
+        try:
+            before = tomllib.loads((arguments.mix / "model.toml").read_text())["version"]
+            other = load(PACKS[arguments.pack][0](stored["settings"]).eval(), arguments.mix)
+        except (OSError, ValueError) as error:
+            sys.exit(f"ship.py: {arguments.mix} is no pack of {arguments.pack}'s design: {error}")
+        mix(model, other, arguments.share)
         told += f" {100 * arguments.share:.0f} % of each weight is that of {arguments.pack} {before}, the rest the last run's."
     round_weights(model)
     write_pack(model, arguments.output, name=arguments.pack, version=arguments.version,

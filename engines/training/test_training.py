@@ -100,6 +100,11 @@ def test_a_pool_keeps_the_parts_of_a_sample_together(workers):
     assert samples.reuse > 0
 
 
+def test_a_pool_that_holds_no_batch_is_refused():
+    with pytest.raises(ValueError, match="raise `pool`"):
+        feed.batches(Numbered(), {"batch": 6, "patch": 8, "pool": 4}, 1, "cpu", 1)
+
+
 def test_a_worker_that_fails_ends_the_run():
     class Broken(Numbered):
         def batch(self, size, patch):

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::backend::TensorRtBackend;
-use super::device::{Device, StreamHandle};
+use super::device::{Device, StreamHandle, Touches};
+use super::gate::compare;
 use super::networks::{Inference, Loaded, Source};
 use super::recording::{Operation, Recording};
+use super::reference::{Reference, Sample};
 use crate::backend::{Backend, Geometry, Quantity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{
@@ -476,6 +478,93 @@ fn what_cannot_be_captured_is_issued_for_every_frame() {
     always.check("not at all");
 }
 
+/// A run that fails is told only after those before it have ended: what they use goes with the error.
+#[test]
+fn an_error_waits_for_what_was_issued() {
+    /// Takes everything but one call, and tells its end.
+    struct Refusing(Option<&'static str>, Arc<Recording>);
+    impl Drop for Refusing {
+        fn drop(&mut self) {
+            self.1.foreign("end", StreamHandle(0), Touches::default());
+        }
+    }
+    impl Refusing {
+        fn answer(&self, call: &str) -> Result<()> {
+            match self.0 == Some(call) {
+                true => Err(Error::new(ErrorKind::BackendFailed, "as planned")),
+                false => Ok(()),
+            }
+        }
+    }
+    impl Inference for Refusing {
+        fn shape(&mut self, _: &'static str, _: [usize; 4]) -> Result<()> {
+            self.answer("shape")
+        }
+        fn address(&mut self, _: &'static str, _: u64) -> Result<()> {
+            self.answer("address")
+        }
+        fn scratch_bytes(&mut self) -> Result<usize> {
+            self.answer("scratch").map(|()| 0)
+        }
+        unsafe fn lend(&mut self, _: u64, _: usize) -> Result<()> {
+            self.answer("lend")
+        }
+        unsafe fn enqueue(&mut self, _: StreamHandle) -> Result<()> {
+            self.answer("enqueue")
+        }
+    }
+    /// Networks the last of which refuses that call.
+    struct Last(&'static str, Arc<Recording>);
+    impl Source for Last {
+        fn load(&mut self, _: (usize, usize)) -> Result<Loaded> {
+            let refusing = |which| {
+                let call = (which == Subnetwork::Adjustment).then_some(self.0);
+                Box::new(Refusing(call, self.1.clone())) as Box<dyn Inference>
+            };
+            Ok(Loaded {
+                contexts: Subnetwork::ALL.into_iter().map(refusing).collect(),
+                precisions: Precision::Fp32.into(),
+            })
+        }
+    }
+
+    let device = Arc::new(Recording::default());
+    let last = Last("enqueue", device.clone());
+    let mut backend = TensorRtBackend::new(device.clone(), Box::new(last)).unwrap();
+    let geometry = Geometry::new(spec(PixelFormat::Rgb, (32, 32)), 0, 4);
+    assert_eq!(backend.prepare(&geometry).unwrap_err().to_string(), "as planned");
+    let told = device.take();
+    let issued = told
+        .iter()
+        .position(|o| matches!(o, Operation::Enqueue("restoration", _)));
+    let ended = told.iter().position(|o| matches!(o, Operation::Enqueue("end", _)));
+    let between = &told[issued.unwrap()..ended.unwrap()];
+    // A wait for an event that comes after the run, not for any.
+    let waited = between.iter().enumerate().any(|(at, o)| match o {
+        Operation::Record(event, _) => between[at..].contains(&Operation::Synchronize(*event)),
+        _ => false,
+    });
+    assert!(waited, "{told:?}");
+
+    let reference = Reference {
+        size: (16, 16),
+        samples: vec![Sample {
+            which: Subnetwork::Adjustment,
+            inputs: vec![vec![0.5; 256], vec![4.0]],
+            outputs: vec![vec![0.7; 256]],
+        }],
+    };
+    for call in ["shape", "address", "scratch", "lend", "enqueue"] {
+        let device = Arc::new(Recording::default());
+        let as_device: Arc<dyn Device> = device.clone();
+        let loaded = Last(call, device.clone()).load((16, 16)).unwrap();
+        let error = compare(&as_device, loaded, &reference).err().unwrap();
+        assert_eq!(error.to_string(), "as planned");
+        assert_eq!(device.faults(), Vec::<String>::new(), "{call}");
+        assert_eq!(device.allocated(), 0, "{call}");
+    }
+}
+
 #[test]
 fn short_memory_is_an_error_and_the_backend_can_be_prepared_again() {
     let device = Arc::new(Recording::with_memory(4 << 20));
@@ -493,7 +582,6 @@ fn short_memory_is_an_error_and_the_backend_can_be_prepared_again() {
 /// The check itself: a backend that forgot an event would be found out.
 #[test]
 fn the_recorder_sees_races_and_broken_captures() {
-    use super::device::Touches;
     let device = Recording::default();
     let [one, two] = [0, 1].map(|_| device.create_stream().unwrap());
     let memory = device.allocate(one, 256).unwrap();

@@ -176,10 +176,10 @@ impl State {
         // Each on the stream that it will be captured on.
         let side = &streams.side;
         for (stream, beside) in [(compute, false), (side, true)] {
-            let mut those = Subnetwork::ALL
+            let mut networks = Subnetwork::ALL
                 .into_iter()
                 .filter(|which| (*which == Subnetwork::Illumination) == beside);
-            let issued = those.try_for_each(|which| state.enqueue(which, stream));
+            let issued = networks.try_for_each(|which| state.enqueue(which, stream));
             // Also before an error drops the contexts, as what was issued may still run.
             stream.drain().and(issued)?;
         }

@@ -530,15 +530,17 @@ fn engines_are_built_once_for_all_that_makes_them_valid() {
 }
 
 #[test]
-fn tensorrt_8_5_is_given_no_timing_cache() {
+fn tensorrt_8_is_given_no_timing_cache() {
     let folder = std::env::temp_dir().join(format!("uretinex-untimed-{}", std::process::id()));
     let fp16 = Precisions::from(Precision::Fp16);
-    let (built, told) = lite(0, &gpu("NVIDIA H100"), SPAN, fp16, &folder);
-    assert_eq!(built, 4);
-    assert_eq!(told[12..], ["Config.createTimingCache(0)"; 4]);
-    let entries = EngineCache::new(Some(&folder)).unwrap().entries().unwrap();
-    let kinds = entries.iter().map(|e| e.contents.as_ref().unwrap().kind.clone());
-    assert_eq!(kinds.collect::<Vec<_>>(), ["engine"; 4]);
+    for (column, engines) in [(0, 4), (1, 8)] {
+        let (built, told) = lite(column, &gpu("NVIDIA H100"), SPAN, fp16, &folder);
+        assert_eq!(built, 4);
+        assert_eq!(told[12..], ["Config.createTimingCache(0)"; 4]);
+        let entries = EngineCache::new(Some(&folder)).unwrap().entries().unwrap();
+        let kinds: Vec<_> = entries.iter().map(|e| &e.contents.as_ref().unwrap().kind).collect();
+        assert_eq!(kinds, vec!["engine"; engines]);
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

@@ -30,7 +30,7 @@ impl Version {
     }
 
     /// Whether it takes a timing cache that it wrote. 8.5 does not: an error in Myelin, and it measures all anew (8.5.3 on
-    /// an H100; 8.5.2 in KataGo, issue 739). KataGo 1.14.1, with 8.6, said the same (issue 945).
+    /// an H100; 8.5.2 in KataGo, issue 739). 8.6 seems not to either (KataGo 1.14.1, issue 945).
     pub(super) fn takes_timing_cache(self) -> bool {
         self.major >= 10
     }
