@@ -31,7 +31,7 @@ print("%-34s%10.2f ms%9.1f ns/pixel%7.0f bytes/pixel" % (sys.argv[1], ms, ms * 1
 ' "$name"
 }
 printf '\nThreads\n'
-for precision in fp32 fp16; do
+for precision in fp32 bfp16; do
     for threads in 1 2; do
         set -- --threads $threads --precision $precision
         figure "full 640x360 $precision, $threads" --model full --size 640x360 --frames 8 "$@"
@@ -39,7 +39,7 @@ for precision in fp32 fp16; do
     done
 done
 printf '\nSizes\n'
-for precision in fp32 fp16; do
+for precision in fp32 bfp16; do
     for size in 320x180 640x360 1280x720 1920x1080 3840x2160; do
         case $size in
             3840*) full=1 lite=10 ;;
@@ -55,7 +55,7 @@ printf '\nThe element, NV12 in and out, frames/s\n'
 GST_PLUGIN_PATH=$(pwd)/$release
 case $release in /*) GST_PLUGIN_PATH=$release ;; esac
 export GST_PLUGIN_PATH
-for precision in fp32 fp16; do
+for precision in fp32 bfp16; do
     for size in 1280,height=720 1920,height=1080; do
         gst-launch-1.0 -v videotestsrc pattern=black num-buffers=300 \
             ! "video/x-raw,format=NV12,width=$size,framerate=1000/1" \

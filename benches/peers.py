@@ -6,7 +6,7 @@ Needs numpy, pillow and onnx, and each peer that is to be measured: onnxruntime,
     python benches/peers.py --model full --sizes 640x360 1280x720 --threads 2 --rounds 5
 
 Every round takes one frame through each peer and a few through `uretinex bench`, so that all of them see the same
-load from others on the machine. All work in FP32, and `uretinex` in precision=fp16 too where the processor has it.
+load from others on the machine. All work in FP32, and `uretinex` in precision=bfp16 too where the processor has it.
 Peers start from planes of floats and do the P/Q updates in NumPy; `uretinex` starts from NV12 and ends there. Times
 are milliseconds for each frame.
 
@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 
 import numpy as np
 import onnx
@@ -30,7 +29,15 @@ from onnx import numpy_helper
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-STAGES = ["decomposition", "restoration", "illumination", "adjustment"]
+sys.path.insert(0, str(ROOT / "training"))
+from netpack.manifest import files_of, read_manifest  # noqa: E402
+
+PRECISIONS = ("fp32", "bfp16")
+
+
+def files(folder):
+    """The FP32 file of each subnetwork."""
+    return {stage: folder / file for stage, file in files_of(read_manifest(folder), "fp32").items()}
 
 
 class OnnxRuntime:
@@ -44,10 +51,8 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self.sessions = {
-            stage: onnxruntime.InferenceSession(
-                str(folder / f"{stage}.onnx"), options, providers=["CPUExecutionProvider"]
-            )
-            for stage in STAGES
+            stage: onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            for stage, file in files(folder).items()
         }
 
     def __call__(self, stage, **inputs):
@@ -62,7 +67,7 @@ class OpenVino:
 
         self.version = openvino.__version__.split("-")[0]
         self.core = openvino.Core()
-        self.folder = folder
+        self.files = files(folder)
         # Without the hint it computes in bfloat16 where the processor has it.
         self.config = {
             "INFERENCE_NUM_THREADS": threads,
@@ -75,7 +80,7 @@ class OpenVino:
         # Compiled for the shape at hand, as its documentation advises.
         key = (stage, next(iter(inputs.values())).shape)
         if key not in self.requests:
-            model = self.core.read_model(self.folder / f"{stage}.onnx")
+            model = self.core.read_model(self.files[stage])
             model.reshape({name: value.shape for name, value in inputs.items()})
             compiled = self.core.compile_model(model, "CPU", self.config)
             self.requests[key] = (compiled.create_infer_request(), compiled.outputs)
@@ -102,8 +107,8 @@ class PyTorch:
         self.version = torch.__version__.split("+")[0]
         torch.set_num_threads(threads)
         self.graphs = {}
-        for stage in STAGES:
-            graph = onnx.load(folder / f"{stage}.onnx").graph
+        for stage, file in files(folder).items():
+            graph = onnx.load(file).graph
             constants = {
                 i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer
             }
@@ -190,7 +195,7 @@ def ours(binary, model, size, threads, frames, precision):
     command = [binary, "bench", "--model", model, "--backend", "cpu", "--size", size, "--precision", precision]
     command += ["--threads", str(threads), "--frames", str(frames), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0 and precision == "fp16" and "precision=fp16" in done.stderr:
+    if done.returncode != 0 and precision == "bfp16" and "precision=bfp16" in done.stderr:
         return None
     done.check_returncode()
     return json.loads(done.stdout)["milliseconds"]["total"]
@@ -209,7 +214,7 @@ def memory(args, folder, size):
     common = ["--size", size, "--threads", str(args.threads)]
     bench = [args.binary, "bench", "--model", str(folder), "--backend", "cpu", "--frames", "1", *common]
     own = [sys.executable, __file__, "--model", str(folder), "--threads", str(args.threads), "--sizes", size]
-    commands = {f"uretinex {p}": [*bench, "--precision", p] for p in ("fp32", "fp16")}
+    commands = {f"uretinex {p}": [*bench, "--precision", p] for p in PRECISIONS}
     commands |= {name: [*own, "--alone", name] for name in ["None", *args.peers]}
     for name, command in commands.items():
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -235,7 +240,7 @@ def main():
     folder = pathlib.Path(args.model)
     if not folder.is_dir():
         folder = ROOT / "engines" / args.model
-    manifest = tomllib.loads((folder / "model.toml").read_text())
+    manifest = read_manifest(folder)
     if args.memory:
         for size in args.sizes:
             memory(args, folder, size)
@@ -259,7 +264,7 @@ def main():
         width, height = map(int, size.split("x"))
         picture = night(width, height, 1)
         image = planes(picture, manifest["multiple"])
-        times = {peer.name: [] for peer in peers} | {"fp32": [], "fp16": []}
+        times = {peer.name: [] for peer in peers} | {precision: [] for precision in PRECISIONS}
         results = {peer.name: enhance(peer, manifest, image, args.ratio)[..., :height, :width] for peer in peers}
         for _ in range(args.rounds):
             for peer in peers:
@@ -268,7 +273,7 @@ def main():
                 times[peer.name].append((time.perf_counter() - start) * 1e3)
             # Threads of the peers look out for work for a while.
             time.sleep(0.3)
-            for precision in ("fp32", "fp16"):
+            for precision in PRECISIONS:
                 ms = ours(args.binary, str(folder), size, args.threads, args.frames, precision)
                 times[precision] += [ms] if ms else []
 
@@ -280,16 +285,16 @@ def main():
             found = np.asarray(Image.open(bright).convert("RGB")).astype(np.float32).transpose(2, 0, 1)[None] / 255
 
         print(f"\n{manifest['name']} at {size}, {args.threads} threads, {args.rounds} rounds; ratios of medians, of minima")
-        print(f"{'':24}{'median':>10}{'minimum':>10}{'to fp32':>14}{'to fp16':>14}{'difference':>12}")
+        print(f"{'':24}{'median':>10}{'minimum':>10}{'to fp32':>14}{'to bfp16':>14}{'difference':>12}")
 
         def row(name, t, difference=""):
             ratios = "".join(
                 f"{statistics.median(t) / statistics.median(o):>8.2f}{min(t) / min(o):>6.2f}" if o else f"{'':14}"
-                for o in (times["fp32"], times["fp16"])
+                for o in (times[precision] for precision in PRECISIONS)
             )
             print(f"{name:24}{statistics.median(t):>8.1f}ms{min(t):>8.1f}ms{ratios}{difference:>12}")
 
-        for precision in ("fp32", "fp16"):
+        for precision in PRECISIONS:
             if times[precision]:
                 row(f"uretinex {precision}", times[precision])
         for peer in peers:

@@ -1,7 +1,8 @@
 # Sourced by the scripts beside it: finds the element, and turns the name of a source into a source.
 
 here=$(cd "$(dirname "$0")" && pwd)
-built=${CARGO_TARGET_DIR:-$here/../target}/release
+# What make build leaves; URETINEX_BUILD=debug takes what the Rust tests build.
+built=${CARGO_TARGET_DIR:-$here/../target}/${URETINEX_BUILD:-release}
 if [ -e "$built/libgsturetinex.so" ]; then
     export GST_PLUGIN_PATH="$built${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
 fi

@@ -16,7 +16,8 @@ import pathlib
 import signal
 import sys
 
-BUILT = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", pathlib.Path(__file__).resolve().parent / "../target")) / "release"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", pathlib.Path(__file__).resolve().parent / "../target"))
+BUILT = TARGET / os.environ.get("URETINEX_BUILD", "release")
 if (BUILT / "libgsturetinex.so").exists():
     os.environ["GST_PLUGIN_PATH"] = os.pathsep.join(filter(None, [str(BUILT), os.environ.get("GST_PLUGIN_PATH")]))
 

@@ -22,44 +22,35 @@
 //! ```
 
 mod backend;
-mod colour;
 mod cpu;
-mod cuda;
-mod disjoint;
-mod driver;
-mod enhancer;
 mod error;
 mod frame;
-#[cfg(test)]
-mod goldens;
-mod identity;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod gpu;
 mod pack;
-mod pool;
-mod probe;
-mod protobuf;
-mod shared;
-mod simd;
-mod stage;
-mod stats;
-mod tensorrt;
-mod unfold;
+mod registry;
+mod session;
+mod stages;
+mod temporal;
+#[cfg(test)]
+mod testing;
 
-pub use backend::{Backend, Geometry, Quantity, Replay};
-pub use cuda::{DeviceFrameBuffer, EngineJob, GpuFigures, RawContext};
-pub use driver::{Driver, Gpu};
-pub use enhancer::{BackendChoice, Enhancer, Options, RATIO_RANGE};
+pub use backend::{
+    Backend, DeviceBuffer, DeviceId, Executor, Geometry, MemoryFigures, Observer, Phase, PreparationJob, Progress,
+};
+pub use cpu::{Capabilities, Level};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::{
     ChromaSite, Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE,
-    Matrix, PixelFormat, Plane, PlaneMut, Range, RawStream,
+    Matrix, PixelFormat, Plane, PlaneMut, Range, RawContext, RawStream,
 };
-pub use pack::{Manifest, Pack, Precision, Precisions, Schedule, Subnetwork};
-pub use probe::{Probe, probe};
-pub use shared::{SharedLibrary, search_path};
-pub use simd::Level;
-pub use stage::{Parameters, Report, Stage};
-pub use stats::{Percentiles, Statistics, WINDOW};
-pub use tensorrt::{
-    CACHE_VARIABLE, CacheContents, CacheEntry, EngineCache, FOLDER_VARIABLE, Observer, ParseError, Progress, Step,
-    TensorRt, Version, try_tensorrt,
+pub use gpu::{
+    CACHE_VARIABLE, CacheContents, CacheEntry, Driver, EngineCache, FOLDER_VARIABLE, Gpu, ParseError, Probe,
+    SharedLibrary, TensorRt, Version, probe, search_path, try_tensorrt,
 };
+pub use pack::{Manifest, Pack, Precision, Precisions, Schedule, Subnetwork, Variant};
+pub use session::{BackendChoice, Enhancer, Options};
+pub use stages::{Parameters, Plan, Quantity, RATIO_RANGE, Report, STRENGTH_RANGE, Stage, StageTimes, Stages, Step};
+pub use temporal::{Percentiles, Reset, Statistics, StreamMemory, WINDOW};

@@ -4,12 +4,11 @@
     tests/authors_pack.py CHECKPOINT_DIR OUTPUT_DIR
 
 Takes the graphs of engines/full, which is the same architecture, and puts the checkpoint's weights in
-place of its own. For users there is engines/convert.py, which checks its result against PyTorch; here the
+place of its own. For users there is training/convert.py, which checks its result against PyTorch; here the
 golden files do. Needs python3-onnx and python3-numpy.
 """
 import argparse
 import collections
-import hashlib
 import pickle
 import struct
 import sys
@@ -19,7 +18,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-FULL = Path(__file__).resolve().parent.parent / "engines" / "full"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "training"))
+from netpack.manifest import VARIANTS, file_name, files_of, read_manifest, write_manifest  # noqa: E402
+
+FULL = ROOT / "engines" / "full"
 # Subnetwork: file, network in its state_dict, layers in the order of the graph's convolutions.
 SOURCES = {
     "decomposition": ("init_low.pth", "model_R", ["decom.0", "decom.2", "decom.4", "decom.6"]),
@@ -95,15 +98,15 @@ def main():
         raise SystemExit(__doc__)
     checkpoint, output = map(Path, sys.argv[1:])
     output.mkdir(parents=True, exist_ok=True)
-    lines = ['name = "authors"', 'version = "1.0.0"', "rounds = 3", "gamma = 0.1", "gamma_step = 0.05",
-             "lambda = 0.5", "lambda_step = 0.05", "mac_per_pixel = 870000", "[sha256]"]
+    full = read_manifest(FULL)
     for stage, (file, network, layers) in SOURCES.items():
         weights = state_dict(checkpoint / file, network)
-        for suffix in (".onnx", ".fp16.onnx"):
-            content = replaced(FULL / (stage + suffix), weights, layers)
-            (output / (stage + suffix)).write_bytes(content)
-            lines.append(f'"{stage}{suffix}" = "{hashlib.sha256(content).hexdigest()}"')
-    (output / "model.toml").write_text("\n".join(lines) + "\n")
+        for variant in VARIANTS:
+            content = replaced(FULL / files_of(full, variant)[stage], weights, layers)
+            (output / file_name(stage, variant)).write_bytes(content)
+    values = {"name": "authors", "version": "1.0.0", "rounds": 3, "gamma": 0.1, "gamma_step": 0.05,
+              "lambda": 0.5, "lambda_step": 0.05, "mac_per_pixel": 870000}
+    write_manifest(output, values, VARIANTS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! `uretinex engines`: TensorRT engines built beforehand, and the folder in which they are kept.
+//! `uretinex engines`: TensorRT engines built beforehand, and the cache that holds them.
 
 use std::fmt::Write;
 use std::ops::ControlFlow;
@@ -7,15 +7,16 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use uretinex::{
-    BackendChoice, CacheEntry, Colorimetry, EngineCache, Enhancer, FrameSpec, Options, PixelFormat, Step, try_tensorrt,
+    BackendChoice, CacheEntry, Colorimetry, EngineCache, Enhancer, FrameSpec, MIN_SIDE, Options, Phase, PixelFormat,
+    try_tensorrt,
 };
 
 use crate::options::{self, PrecisionArg};
 
-/// Build, list, verify and clear the TensorRT engines that are kept on this machine
+/// Build the TensorRT engines of this machine; list, verify and clear the engine cache
 ///
-/// They are built by themselves when they are first needed, which takes minutes; `build` does it beforehand. All but
-/// `build` work without a GPU.
+/// Engines are built when they are first needed, which takes minutes; `build` does it beforehand. The other commands work
+/// without a GPU.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -24,13 +25,13 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Build the engines of a model pack for this machine's GPU, where they are not there yet
+    /// Build the engines of a model pack for this machine's GPU, unless the cache has them
     Build(BuildArgs),
-    /// List what is kept
+    /// List the files of the cache
     List(FolderArgs),
-    /// Look whether what is kept is whole; exit status 1 if something is not
+    /// Check that the files of the cache are whole; exit status 1 if one is not
     Verify(FolderArgs),
-    /// Remove what is kept
+    /// Remove the files of the cache
     Clear(FolderArgs),
     /// Make TensorRT's first objects, for `uretinex doctor`
     #[command(hide = true)]
@@ -39,7 +40,7 @@ enum Action {
 
 #[derive(clap::Args)]
 struct FolderArgs {
-    /// Folder of the engines [default: the environment variable URETINEX_ENGINE_CACHE, or uretinex/engines in the
+    /// Folder of the engine cache [default: the environment variable URETINEX_ENGINE_CACHE, or uretinex/engines in the
     /// user's cache folder]
     #[arg(long, value_name = "DIR")]
     engine_cache: Option<PathBuf>,
@@ -51,7 +52,7 @@ struct BuildArgs {
     #[arg(long, value_name = "NAME|DIR", default_value = "auto")]
     model: String,
     /// Number format of the networks' arithmetic
-    #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
+    #[arg(long, value_enum, default_value_t = PrecisionArg::AUTO)]
     precision: PrecisionArg,
     /// Size of frames that the engines are fastest at; they take others, up to 1920x1080 at least
     #[arg(long, value_name = "WxH", default_value = "1920x1080", value_parser = options::size)]
@@ -87,12 +88,13 @@ fn build(args: &BuildArgs) -> Result<ExitCode, String> {
     let cache = args.folder.open()?;
     let (width, height) = args.size;
     // Engines depend on the size alone.
-    let spec = FrameSpec {
+    let frames_of = |width, height| FrameSpec {
         format: PixelFormat::Rgb,
         width,
         height,
         colorimetry: Colorimetry::default(),
     };
+    let spec = frames_of(width, height);
     spec.validate().map_err(|e| e.to_string())?;
     let options = Options {
         model: args.model.clone(),
@@ -103,26 +105,26 @@ fn build(args: &BuildArgs) -> Result<ExitCode, String> {
         ..Options::default()
     };
     let mut enhancer = Enhancer::new(&options).map_err(|e| e.to_string())?;
-    let mut mixture = String::new();
-    if let Some(job) = enhancer.engine_job(&spec).map_err(|e| e.to_string())? {
-        let precisions = job
-            .run(&mut |progress| {
-                let seconds = progress.elapsed.as_secs();
-                let time = if progress.step == Step::Ready {
-                    format!(" ({seconds} s)")
-                } else {
-                    String::new()
-                };
-                // Whoever does not listen any more still wants the engines.
-                let _ = crate::print(&format!("{progress}{time}\n"));
-                ControlFlow::Continue(())
-            })
-            .map_err(|e| e.to_string())?;
-        mixture = format!(", {precisions},");
+    if let Some(job) = enhancer.preparation(&spec).map_err(|e| e.to_string())? {
+        job.run(&mut |progress| {
+            let time = match progress.phase {
+                Phase::Ready => format!(" ({} s)", progress.elapsed.as_secs()),
+                _ => String::new(),
+            };
+            // The engines are wanted even if nobody reads the progress any more.
+            let _ = crate::print(&format!("{progress}{time}\n"));
+            ControlFlow::Continue(())
+        })
+        .map_err(|e| e.to_string())?;
     }
+    // The precisions are known once a size is prepared. The engines take the smallest size too, which needs little memory.
+    enhancer
+        .prepare(&frames_of(MIN_SIDE, MIN_SIDE))
+        .map_err(|e| e.to_string())?;
     crate::print(&format!(
-        "engines of {}{mixture} are in {}\n",
+        "engines of {}, {}, are in {}\n",
         enhancer.model().name,
+        enhancer.precisions(),
         cache.folder().display()
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -188,7 +190,7 @@ fn verify(cache: &EngineCache) -> Result<ExitCode, String> {
         0 => writeln!(text, "{} files in {folder}, all of them whole", entries.len()),
         _ => writeln!(
             text,
-            "{damaged} of {} files in {folder} are damaged; they are built anew when they are needed, or at once by \
+            "{damaged} of {} files in {folder} are damaged; they are built again when they are needed, or at once by \
              uretinex engines build",
             entries.len()
         ),

@@ -32,7 +32,7 @@ pub struct Args {
     /// How much of the result is blended over the input, 0 to 1
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = options::strength)]
     strength: f32,
-    /// Model pack: `full`, `lite`, `auto` (`full` on a GPU, `lite` on a processor) or a pack's folder
+    /// Model pack: `full`, `lite`, `auto` (`lite`) or a pack's folder
     #[arg(long, value_name = "NAME|DIR", default_value = "full")]
     model: String,
     #[command(flatten)]
@@ -171,7 +171,7 @@ fn folder(args: &Args) -> Result<ExitCode, String> {
     })
 }
 
-/// What making a picture said.
+/// What is told of a picture that was made.
 struct Made {
     summary: String,
     note: Option<&'static str>,
@@ -207,7 +207,7 @@ impl Network {
                 job.output.display()
             ));
         }
-        let report = picture
+        let (report, time) = picture
             .enhance(&mut self.enhancer, self.parameters)
             .map_err(|e| format!("{}: {e}", job.input.display()))?;
         picture.write(&job.output)?;
@@ -216,7 +216,7 @@ impl Network {
             summary: format!(
                 "{width}x{height}, {}, {:.0} ms, mean luma {:.3} before, {:.3} after",
                 self.description(),
-                report.total.as_secs_f64() * 1e3,
+                time.as_secs_f64() * 1e3,
                 report.luma_in,
                 report.luma_out
             ),

@@ -55,7 +55,7 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// Writes a result to standard output. Whoever closes it early, as `head` does, has seen enough.
+/// Writes a result to standard output. A reader that closes it early, as `head` does, is no error.
 fn print(text: &str) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

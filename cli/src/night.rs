@@ -9,7 +9,7 @@ pub struct Picture {
     planes: Vec<Vec<u8>>,
 }
 
-/// What is to be seen.
+/// What a picture shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scene {
     /// A faint gradient, a few lamps, and a sensor's noise.
@@ -120,7 +120,7 @@ impl Picture {
             _ => 1.0,
         };
         let words = scale > 1.0;
-        // Packed pairs of an odd width have a byte too many, which nobody sets.
+        // Packed pairs of an odd width have a spare byte, whose value means nothing.
         let row = self.stride(0);
         let spare = match self.spec.format {
             PixelFormat::Yuy2 if self.spec.width % 2 == 1 => Some(row - 2),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use uretinex::{BackendChoice, Options, Precision, RATIO_RANGE};
 
 /// How the network is run.
@@ -12,7 +13,7 @@ pub struct NetworkArgs {
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     backend: BackendArg,
     /// Number format of the networks' arithmetic
-    #[arg(long, value_enum, default_value_t = PrecisionArg::Auto)]
+    #[arg(long, value_enum, default_value_t = PrecisionArg::AUTO)]
     precision: PrecisionArg,
     /// Threads for the work on the processor; 0 is one for every core
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -20,7 +21,8 @@ pub struct NetworkArgs {
     /// The GPU, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
     device_id: u32,
-    /// Where a GPU's engines are kept; without it as URETINEX_ENGINE_CACHE or the XDG cache folder says
+    /// Folder of the engine cache [default: the environment variable URETINEX_ENGINE_CACHE, or uretinex/engines in the
+    /// user's cache folder]
     #[arg(long, value_name = "DIR")]
     engine_cache: Option<PathBuf>,
     /// At most this many pixels go through the networks, the result is brought back to full size; 0 is all of them
@@ -30,7 +32,7 @@ pub struct NetworkArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum BackendArg {
-    /// The best that works on this machine
+    /// The fastest that works on this machine
     Auto,
     /// The processor
     Cpu,
@@ -40,21 +42,53 @@ enum BackendArg {
     Identity,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub enum PrecisionArg {
-    /// On a GPU 16 bits if their numbers come near those of 32, on the processor 32 bits
-    Auto,
-    Fp32,
-    Fp16,
+/// A precision by its name, or `auto`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PrecisionArg(Option<Precision>);
+
+impl PrecisionArg {
+    pub const AUTO: Self = Self(None);
+
+    /// `auto`, then every precision of the library.
+    const ALL: [Self; Precision::ALL.len() + 1] = {
+        let mut all = [Self::AUTO; Precision::ALL.len() + 1];
+        let mut i = 0;
+        while i < Precision::ALL.len() {
+            all[i + 1] = Self(Some(Precision::ALL[i]));
+            i += 1;
+        }
+        all
+    };
+}
+
+impl ValueEnum for PrecisionArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self.0 {
+            None => (
+                "auto",
+                "On a GPU fp16 for each subnetwork whose results are near those of fp32, on the processor fp32",
+            ),
+            Some(precision) => (
+                precision.name(),
+                match precision {
+                    Precision::Fp32 => "32-bit floating point",
+                    Precision::Fp16 => "16-bit floating point, on a GPU",
+                    Precision::Bfp16 => "16-bit block floating point, on a processor with AVX-512 VNNI",
+                    _ => "",
+                },
+            ),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 impl From<PrecisionArg> for Option<Precision> {
     fn from(precision: PrecisionArg) -> Self {
-        match precision {
-            PrecisionArg::Auto => None,
-            PrecisionArg::Fp32 => Some(Precision::Fp32),
-            PrecisionArg::Fp16 => Some(Precision::Fp16),
-        }
+        precision.0
     }
 }
 
@@ -102,4 +136,24 @@ pub fn size(text: &str) -> Result<(usize, usize), String> {
     text.split_once(['x', 'X', '×'])
         .and_then(|(w, h)| Some((side(w)?, side(h)?)))
         .ok_or_else(|| "has to be WIDTHxHEIGHT, such as 640x360".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_precision_is_taken_by_its_name() {
+        for precision in Precision::ALL {
+            let found = PrecisionArg::from_str(precision.name(), false).unwrap();
+            assert_eq!(Option::from(found), Some(precision), "{precision:?}");
+            let value = found.to_possible_value().unwrap();
+            assert!(
+                value.get_help().is_some_and(|help| !help.to_string().is_empty()),
+                "{precision:?}"
+            );
+        }
+        assert_eq!(PrecisionArg::from_str("auto", false), Ok(PrecisionArg::AUTO));
+        assert!(PrecisionArg::from_str("int3", false).is_err());
+    }
 }

@@ -1,8 +1,9 @@
 //! Picture files: PNG and JPEG in, 8-bit pixels through the network, PNG and JPEG out.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
@@ -15,7 +16,7 @@ const JPEG_QUALITY: u8 = 95;
 pub struct Picture {
     pixels: DynamicImage,
     icc_profile: Option<Vec<u8>>,
-    /// What the file had that the picture has not, in words.
+    /// What the picture lost of the file, in words.
     pub note: Option<&'static str>,
 }
 
@@ -31,13 +32,16 @@ impl Picture {
     /// rounded to 8 bits.
     pub fn read(path: &Path) -> Result<Self, String> {
         let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let reader = ImageReader::open(path)
-            .and_then(ImageReader::with_guessed_format)
-            .map_err(|e| named(&e))?;
-        let mut decoder = reader.into_decoder().map_err(|e| named(&e))?;
-        let orientation = decoder.orientation().map_err(|e| named(&e))?;
-        let icc_profile = decoder.icc_profile().map_err(|e| named(&e))?;
-        let mut pixels = DynamicImage::from_decoder(decoder).map_err(|e| named(&e))?;
+        let file = File::open(path).map_err(|e| named(&e))?;
+        Self::decode(BufReader::new(file)).map_err(|e| named(&e))
+    }
+
+    /// Decodes a PNG or JPEG file.
+    fn decode(file: impl BufRead + Seek) -> image::ImageResult<Self> {
+        let mut decoder = ImageReader::new(file).with_guessed_format()?.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let icc_profile = decoder.icc_profile()?;
+        let mut pixels = DynamicImage::from_decoder(decoder)?;
         pixels.apply_orientation(orientation);
         let deep = pixels.color().bytes_per_pixel() > pixels.color().channel_count();
         let pixels = match pixels.color() {
@@ -54,6 +58,15 @@ impl Picture {
         })
     }
 
+    /// The pixels as bytes, one for each sample; none if they are of another format than [`read`](Self::read) gives.
+    #[cfg(any(test, fuzzing))]
+    fn samples(&self) -> Option<&[u8]> {
+        match self.pixels.color() {
+            ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => Some(self.pixels.as_bytes()),
+            _ => None,
+        }
+    }
+
     /// Width and height.
     pub fn size(&self) -> (u32, u32) {
         (self.pixels.width(), self.pixels.height())
@@ -64,8 +77,9 @@ impl Picture {
         self.pixels.color().has_alpha()
     }
 
-    /// Takes the pixels through the network; grey stays grey, alpha stays as it is.
-    pub fn enhance(&mut self, enhancer: &mut Enhancer, parameters: Parameters) -> uretinex::Result<Report> {
+    /// Takes the pixels through the network; grey stays grey, alpha stays as it is. The time is that of the frame: what its
+    /// size needs is prepared before.
+    pub fn enhance(&mut self, enhancer: &mut Enhancer, parameters: Parameters) -> uretinex::Result<(Report, Duration)> {
         let (width, height) = (self.pixels.width() as usize, self.pixels.height() as usize);
         let mut run = |format, step: usize, bytes: &mut [u8]| {
             let spec = FrameSpec {
@@ -78,7 +92,10 @@ impl Picture {
             let dark = bytes.to_vec();
             let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
             let mut output = FrameMut::new(spec, [PlaneMut { data: bytes, stride }])?;
-            enhancer.process(&input, &mut output, parameters)
+            enhancer.prepare(&spec)?;
+            let started = Instant::now();
+            let report = enhancer.process(&input, &mut output, parameters)?;
+            Ok((report, started.elapsed()))
         };
         match &mut self.pixels {
             DynamicImage::ImageLuma8(p) => run(PixelFormat::Gray8, 1, p),
@@ -86,11 +103,11 @@ impl Picture {
             DynamicImage::ImageRgba8(p) => run(PixelFormat::Rgba, 4, p),
             DynamicImage::ImageLumaA8(p) => {
                 let mut grey = GrayImage::from_fn(p.width(), p.height(), |x, y| [p.get_pixel(x, y)[0]].into());
-                let report = run(PixelFormat::Gray8, 1, &mut grey)?;
+                let outcome = run(PixelFormat::Gray8, 1, &mut grey)?;
                 for (pixel, bright) in p.pixels_mut().zip(grey.pixels()) {
                     pixel[0] = bright[0];
                 }
-                Ok(report)
+                Ok(outcome)
             }
             _ => unreachable!("`read` makes one of the four"),
         }
@@ -124,7 +141,7 @@ impl Picture {
     }
 }
 
-/// A file under another name until it is whole; gone if it never becomes so.
+/// A file under a temporary name, renamed when it is whole and removed otherwise.
 struct Part {
     file: File,
     path: Option<PathBuf>,
@@ -154,5 +171,35 @@ impl Drop for Part {
         if let Some(path) = &self.path {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// What must hold of any file, for fuzzers and tests: a picture that is decoded has all samples of one of four formats.
+#[cfg(any(test, fuzzing))]
+pub fn check(bytes: &[u8]) {
+    let Ok(picture) = Picture::decode(std::io::Cursor::new(bytes)) else {
+        return;
+    };
+    let (width, height) = picture.size();
+    let channels = usize::from(picture.pixels.color().channel_count());
+    let samples = picture.samples().expect("one of four formats");
+    assert_eq!(samples.len(), width as usize * height as usize * channels);
+}
+
+#[cfg(test)]
+#[path = "../../fuzz/replay.rs"]
+mod replay;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::check;
+    use super::replay::replay;
+
+    #[test]
+    fn fuzz_seeds_of_picture() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/picture");
+        replay(&seeds, &[], 300, check);
     }
 }

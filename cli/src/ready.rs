@@ -1,4 +1,4 @@
-//! An enhancer made ready for a size, with a word on what takes long.
+//! An enhancer prepared for a size, with progress on standard error.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -6,17 +6,18 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use uretinex::{Enhancer, FrameSpec};
 
-/// Has the engines for frames of `spec`, if the backend has any; told of on standard error.
+/// Loads or builds the engines for frames of `spec`, if the backend has engines. If that fails and the backend was chosen
+/// by `auto`, the processor takes over.
 pub fn engines(enhancer: &mut Enhancer, spec: &FrameSpec) -> uretinex::Result<()> {
-    if let Some(job) = enhancer.engine_job(spec)? {
+    if let Some(job) = enhancer.preparation(spec)? {
         let bar = ProgressBar::new_spinner();
         bar.enable_steady_tick(Duration::from_millis(100));
-        let made = job.run(&mut |progress| {
+        let done = job.run(&mut |progress| {
             bar.set_message(progress.to_string());
             ControlFlow::Continue(())
         });
         bar.finish_and_clear();
-        made.map(|_| ()).or_else(|e| enhancer.fall_back(e))?;
+        done.or_else(|e| enhancer.fall_back(e))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `uretinex selftest`: a backend against the processor, and against what may go wrong.
+//! `uretinex selftest`: a backend compared with the processor, and what may go wrong.
 
 mod failures;
 mod pictures;
@@ -93,7 +93,7 @@ const CHECKS: [(&str, Check); 12] = [
     ("stages of a whole frame", |b| pictures::stages(b, false)),
     ("formats", pictures::formats),
     ("sizes that change", pictures::sizes),
-    ("frames under way together", pictures::pipelined),
+    ("frames pending together", pictures::pipelined),
     ("frames in device memory", pictures::device_memory),
     ("ratio and strength that change", pictures::parameters),
     ("two at once", pictures::two_at_once),
@@ -115,10 +115,10 @@ fn spec(format: PixelFormat, (width, height): (usize, usize)) -> FrameSpec {
     }
 }
 
-/// Engines are had for this size, which takes in all others here, so that they are built once.
+/// Engines are built once, for this size: they take all other sizes here too.
 const ENGINES: (usize, usize) = (1920, 1080);
 
-/// An enhancer with its engines.
+/// An enhancer whose engines are loaded.
 fn made(options: &Options) -> uretinex::Result<Enhancer> {
     let mut enhancer = Enhancer::new(options)?;
     ready::engines(&mut enhancer, &spec(PixelFormat::Nv12, ENGINES))?;
@@ -146,15 +146,15 @@ impl Bench {
     /// How far a frame may be from the processor's: root of the mean squared and greatest difference, in codes.
     fn codes(&self) -> (f64, f64) {
         match self.network.precision {
+            None | Some(Precision::Fp32) => (0.5, 2.0),
             // 45 dB is 1.43 codes.
-            Some(Precision::Fp16) => (1.5, 255.0),
-            _ => (0.5, 2.0),
+            Some(_) => (1.5, 255.0),
         }
     }
 
-    /// Whether another precision is in use than was asked for: subnetworks give up 16 bits where they are not good
-    /// enough.
-    fn gave_up(&self, enhancer: &Enhancer) -> bool {
+    /// Whether another precision is in use than was asked for: a subnetwork whose results in 16 bits are too far from the
+    /// processor's computes in 32.
+    fn fell_back(&self, enhancer: &Enhancer) -> bool {
         self.network
             .precision
             .is_some_and(|p| Precisions::from(p) != enhancer.precisions())

@@ -1,66 +1,45 @@
-//! What the program says of TensorRT libraries that cannot be used, and of the folder with engines. Needs no GPU: the
-//! libraries are small ones, compiled here, that do no more than tell a version.
+//! What the program says of TensorRT libraries that cannot be used, and of the engine cache. Needs no GPU: the libraries
+//! are small ones, compiled here, that do no more than tell a version.
+
+mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A folder of its own for one test, gone at its end.
-struct Folder(PathBuf);
+use common::{Folder, command, text};
 
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("uretinex-cli-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    /// Compiles a shared library.
-    fn library(&self, soname: &str, source: &str, needs: &[&str]) {
-        let (c, library) = (self.0.join("source.c"), self.0.join(soname));
-        fs::write(&c, source).unwrap();
-        let out = Command::new("cc")
-            .args([
-                "-shared",
-                "-fPIC",
-                "-Wl,--no-as-needed",
-                &format!("-Wl,-soname,{soname}"),
-                "-o",
-            ])
-            .args([&library, &c])
-            .args(needs.iter().map(|name| self.0.join(name)))
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    }
-
-    /// One that tells the version of TensorRT.
-    fn inference(&self, soname: &str, told: u32) {
-        self.library(
-            soname,
-            &format!("int getInferLibVersion(void) {{ return {told}; }}\n"),
-            &[],
-        );
-    }
+/// Compiles a shared library in the folder.
+fn library(folder: &Folder, soname: &str, source: &str, needs: &[&str]) {
+    let (c, library) = (folder.path("source.c"), folder.path(soname));
+    fs::write(&c, source).unwrap();
+    let out = Command::new("cc")
+        .args([
+            "-shared",
+            "-fPIC",
+            "-Wl,--no-as-needed",
+            &format!("-Wl,-soname,{soname}"),
+            "-o",
+        ])
+        .args([&library, &c])
+        .args(needs.iter().map(|name| folder.path(name)))
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Compiles a library that tells the version of TensorRT.
+fn inference(folder: &Folder, soname: &str, told: u32) {
+    let source = format!("int getInferLibVersion(void) {{ return {told}; }}\n");
+    library(folder, soname, &source, &[]);
 }
 
-fn uretinex(args: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_uretinex"))
-        .args(args)
-        .env("URETINEX_TENSORRT", folder)
-        .env("URETINEX_ENGINE_CACHE", folder.join("cache"))
+/// Runs the program with TensorRT and the engine cache in the folder.
+fn uretinex(args: &[&str], folder: &Folder) -> Output {
+    command(folder, args)
+        .env("URETINEX_TENSORRT", &folder.0)
+        .env("URETINEX_ENGINE_CACHE", folder.path("cache"))
         .output()
         .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]
@@ -74,7 +53,7 @@ fn doctor_names_what_is_wrong_with_tensorrt() {
         ),
         (
             "nine",
-            |folder| folder.inference("libnvinfer.so.9", 9300),
+            |folder| inference(folder, "libnvinfer.so.9", 9300),
             &[
                 "TensorRT 9.3.0",
                 "none that this program knows",
@@ -83,15 +62,15 @@ fn doctor_names_what_is_wrong_with_tensorrt() {
         ),
         (
             "twelve",
-            |folder| folder.inference("libnvinfer.so.12", 120_003),
+            |folder| inference(folder, "libnvinfer.so.12", 120_003),
             &["TensorRT 12.0.3", "none that this program knows"],
         ),
         (
             "without-parser",
             |folder| {
-                fs::create_dir(folder.0.join("lib")).unwrap();
-                folder.inference("libnvinfer.so.10", 100_300);
-                fs::rename(folder.0.join("libnvinfer.so.10"), folder.0.join("lib/libnvinfer.so.10")).unwrap();
+                fs::create_dir(folder.path("lib")).unwrap();
+                inference(folder, "libnvinfer.so.10", 100_300);
+                fs::rename(folder.path("libnvinfer.so.10"), folder.path("lib/libnvinfer.so.10")).unwrap();
             },
             &[
                 "TensorRT 10.3.0",
@@ -103,10 +82,15 @@ fn doctor_names_what_is_wrong_with_tensorrt() {
         (
             "without-plugins",
             |folder| {
-                folder.inference("libnvinfer.so.8", 8503);
-                folder.library("libnvinfer_plugin.so.8", "int plugins;\n", &[]);
-                folder.library("libnvonnxparser.so.8", "int parser;\n", &["libnvinfer_plugin.so.8"]);
-                fs::remove_file(folder.0.join("libnvinfer_plugin.so.8")).unwrap();
+                inference(folder, "libnvinfer.so.8", 8503);
+                library(folder, "libnvinfer_plugin.so.8", "int plugins;\n", &[]);
+                library(
+                    folder,
+                    "libnvonnxparser.so.8",
+                    "int parser;\n",
+                    &["libnvinfer_plugin.so.8"],
+                );
+                fs::remove_file(folder.path("libnvinfer_plugin.so.8")).unwrap();
             },
             &[
                 "libnvonnxparser.so.8, cannot be opened",
@@ -116,19 +100,24 @@ fn doctor_names_what_is_wrong_with_tensorrt() {
         (
             "without-cublas",
             |folder| {
-                folder.inference("libnvinfer.so.8", 8503);
-                folder.library("libcublas.so.11", "int cublas;\n", &[]);
-                folder.library("libnvinfer_plugin.so.8", "int plugins;\n", &["libcublas.so.11"]);
-                folder.library("libnvonnxparser.so.8", "int parser;\n", &["libnvinfer_plugin.so.8"]);
-                fs::remove_file(folder.0.join("libcublas.so.11")).unwrap();
+                inference(folder, "libnvinfer.so.8", 8503);
+                library(folder, "libcublas.so.11", "int cublas;\n", &[]);
+                library(folder, "libnvinfer_plugin.so.8", "int plugins;\n", &["libcublas.so.11"]);
+                library(
+                    folder,
+                    "libnvonnxparser.so.8",
+                    "int parser;\n",
+                    &["libnvinfer_plugin.so.8"],
+                );
+                fs::remove_file(folder.path("libcublas.so.11")).unwrap();
             },
             &["libnvonnxparser.so.8, cannot be opened", "install libcublas.so.11"],
         ),
     ];
     for (name, make, parts) in cases {
-        let folder = Folder::new(name);
+        let folder = Folder::new();
         make(&folder);
-        let out = uretinex(&["doctor"], &folder.0);
+        let out = uretinex(&["doctor"], &folder);
         let report = text(&out.stdout);
         assert!(out.status.success(), "{name}: {report}");
         let section = report
@@ -146,16 +135,21 @@ fn doctor_names_what_is_wrong_with_tensorrt() {
 
 #[test]
 fn the_parser_is_found_with_its_plugins_beside_it() {
-    let folder = Folder::new("whole");
-    folder.inference("libnvinfer.so.8", 8601);
-    folder.library("libnvinfer_plugin.so.8", "int plugins;\n", &[]);
-    folder.library("libnvonnxparser.so.8", "int parser;\n", &["libnvinfer_plugin.so.8"]);
-    let out = uretinex(&["doctor"], &folder.0);
+    let folder = Folder::new();
+    inference(&folder, "libnvinfer.so.8", 8601);
+    library(&folder, "libnvinfer_plugin.so.8", "int plugins;\n", &[]);
+    library(
+        &folder,
+        "libnvonnxparser.so.8",
+        "int parser;\n",
+        &["libnvinfer_plugin.so.8"],
+    );
+    let out = uretinex(&["doctor"], &folder);
     let report = text(&out.stdout);
     for part in [
         "yes  TensorRT 8.6.1: ",
         "yes  ONNX parser: ",
-        "yes  engines kept: 0 files",
+        "yes  engine cache: 0 files",
     ] {
         assert!(report.contains(part), "no '{part}' in {report}");
     }
@@ -179,17 +173,16 @@ fn a_tensorrt_that_crashes_or_gives_nothing_does_not_harm_doctor() {
         ("near-null", "return (void *)0x228", &["no runtime (0x228)"]),
         ("null", "return 0", &["no runtime (0x0)"]),
     ] {
-        let folder = Folder::new(name);
-        folder.library("libcuda.so.1", driver, &[]);
-        folder.library("libnvonnxparser.so.10", parser, &[]);
+        let folder = Folder::new();
+        library(&folder, "libcuda.so.1", driver, &[]);
+        library(&folder, "libnvonnxparser.so.10", parser, &[]);
         let inference = format!(
             "int getInferLibVersion(void) {{ return 100300; }}\n\
              void *createInferRuntime_INTERNAL(void *logger, int version) {{ {runtime}; }}\n\
              void *createInferBuilder_INTERNAL(void *logger, int version) {{ return 0; }}\n"
         );
-        folder.library("libnvinfer.so.10", &inference, &[]);
-        let out = Command::new(env!("CARGO_BIN_EXE_uretinex"))
-            .arg("doctor")
+        library(&folder, "libnvinfer.so.10", &inference, &[]);
+        let out = command(&folder, &["doctor"])
             .env("LD_LIBRARY_PATH", &folder.0)
             .env("URETINEX_TENSORRT", &folder.0)
             .output()
@@ -215,7 +208,7 @@ fn a_tensorrt_that_crashes_or_gives_nothing_does_not_harm_doctor() {
 
 #[test]
 fn engines_are_built_or_refused_with_a_reason() {
-    let folder = Folder::new("build");
+    let folder = Folder::new();
     let size = ["engines", "build", "--size", "8x8"];
     let model = ["engines", "build", "--model", "absent"];
     let usual = ["engines", "build", "--model", "lite"];
@@ -225,7 +218,7 @@ fn engines_are_built_or_refused_with_a_reason() {
         // Without a driver that is what is missing, with one it is TensorRT, which is not in the empty folder.
         (&usual, &["install"]),
     ] {
-        let out = uretinex(args, &folder.0);
+        let out = uretinex(args, &folder);
         let messages = text(&out.stderr);
         assert_eq!(out.status.code(), Some(1), "{args:?}: {messages}");
         assert!(!messages.contains("panicked"), "{args:?}: {messages}");
@@ -236,19 +229,19 @@ fn engines_are_built_or_refused_with_a_reason() {
             );
         }
     }
-    assert!(!folder.0.join("cache").exists());
+    assert!(!folder.path("cache").exists());
 }
 
 #[test]
-fn the_folder_with_engines_is_listed_verified_and_cleared() {
-    let folder = Folder::new("list");
-    let cache = folder.0.join("cache");
+fn the_engine_cache_is_listed_verified_and_cleared() {
+    let folder = Folder::new();
+    let cache = folder.path("cache");
     for (action, part) in [
         ("list", "0 files"),
         ("verify", "all of them whole"),
         ("clear", "removed 0 files"),
     ] {
-        let out = uretinex(&["engines", action], &folder.0);
+        let out = uretinex(&["engines", action], &folder);
         assert!(
             out.status.success() && text(&out.stdout).contains(part),
             "{action}: {}",
@@ -268,15 +261,16 @@ fn the_folder_with_engines_is_listed_verified_and_cleared() {
         ("list", 0, "DAMAGED: it is cut short"),
         ("verify", 1, "BAD  lite-restoration-fp16.engine: it is cut short"),
     ] {
-        let out = uretinex(&["engines", action], &folder.0);
+        let out = uretinex(&["engines", action], &folder);
         assert_eq!(out.status.code(), Some(status), "{action}");
         assert!(text(&out.stdout).contains(part), "{action}: {}", text(&out.stdout));
     }
-    let doctor = text(&uretinex(&["doctor"], &folder.0).stdout);
-    assert!(doctor.contains("engines: some of the 1 files"), "{doctor}");
+    let doctor = text(&uretinex(&["doctor"], &folder).stdout);
+    assert!(doctor.contains("engine cache: 1 of the 1 files"), "{doctor}");
 
     let other = cache.to_str().unwrap();
-    let out = uretinex(&["engines", "clear", "--engine-cache", other], Path::new("/nowhere"));
+    // The option comes before the environment.
+    let out = uretinex(&["engines", "clear", "--engine-cache", other], &Folder::new());
     assert!(
         out.status.success() && text(&out.stdout).contains("removed 1 files"),
         "{}",
@@ -285,10 +279,7 @@ fn the_folder_with_engines_is_listed_verified_and_cleared() {
     assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
 
     let file = cache.join("letter.txt");
-    let out = uretinex(
-        &["engines", "list", "--engine-cache", file.to_str().unwrap()],
-        &folder.0,
-    );
+    let out = uretinex(&["engines", "list", "--engine-cache", file.to_str().unwrap()], &folder);
     assert_eq!(out.status.code(), Some(1));
     assert!(
         text(&out.stderr).contains("letter.txt cannot be read"),

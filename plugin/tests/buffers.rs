@@ -251,11 +251,13 @@ fn a_short_buffer_is_passed_on_and_reported_once() {
     assert!(warnings[0].contains("shorter than its caps say"), "{warnings:?}");
 }
 
-#[test]
-fn what_cannot_be_read_is_refused_with_the_remedy() {
+const GOOD: &str = "video/x-raw, format=NV12, width=64, height=48, framerate=25/1";
+
+/// Caps that are not taken, and parts of what is said of them: the reason, and the remedy.
+fn refused() -> Vec<(&'static str, gst::Caps, [&'static str; 2])> {
     common::init();
-    let good = "video/x-raw, format=NV12, width=64, height=48, framerate=25/1";
-    for (what, refused, parts) in [
+    let good = GOOD;
+    let all = [
         (
             "15x15",
             good.replace("width=64, height=48", "width=15, height=15"),
@@ -297,13 +299,19 @@ fn what_cannot_be_read_is_refused_with_the_remedy() {
             good.replace("video/x-raw", "video/x-raw(memory:GLMemory)"),
             ["GLMemory", "gldownload"],
         ),
-    ] {
+    ];
+    let parsed = all.map(|(what, text, parts)| (what, text.parse().unwrap_or_else(|_| panic!("{what}")), parts));
+    parsed.into()
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_with_the_remedy() {
+    for (what, caps, parts) in refused() {
         // In mid-stream: what came before has gone through.
-        let start: gst::Caps = good.parse().unwrap();
+        let start: gst::Caps = GOOD.parse().unwrap();
         let mut rig = Rig::new("identity", &start);
         rig.harness.push_and_pull(frame(&start, 0)).unwrap();
         let pad = rig.harness.srcpad().unwrap();
-        let caps: gst::Caps = refused.parse().unwrap_or_else(|_| panic!("{what}"));
         // The pad keeps sticky events whatever comes of them: the next buffer tells.
         let _ = pad.push_event(gst::event::Caps::new(&caps));
         let flow = pad.push(frame(&start, 1));
@@ -313,6 +321,42 @@ fn what_cannot_be_read_is_refused_with_the_remedy() {
         assert_eq!(errors.len(), 1, "{what}: {errors:?}");
         assert!(parts.iter().all(|p| errors[0].contains(p)), "{what}: {errors:?}");
     }
+}
+
+#[test]
+fn whoever_asks_is_told_which_caps_are_taken() {
+    let refused = refused();
+    let element = element("identity");
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    for state in [gst::State::Null, gst::State::Ready, gst::State::Paused] {
+        element.set_state(state).unwrap();
+        for pad in ["sink", "src"] {
+            let pad = element.static_pad(pad).unwrap();
+            for format in PixelFormat::ALL {
+                for (width, height) in [(16, 16), (64, 48), (8192, 17)] {
+                    let caps = caps(format.name(), width, height);
+                    assert!(pad.query_accept_caps(&caps), "{state:?} {} {caps}", pad.name());
+                }
+            }
+            for (what, caps, _) in &refused {
+                assert!(!pad.query_accept_caps(caps), "{state:?} {} {what}", pad.name());
+            }
+        }
+    }
+    // A warning for each, not an error: whoever asks may have other caps to offer.
+    let said: Vec<_> = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Error, gst::MessageType::Warning]))
+        .map(|message| match message.view() {
+            gst::MessageView::Warning(warning) => warning.error().to_string(),
+            _ => panic!("{message:?}"),
+        })
+        .collect();
+    assert_eq!(said.len(), refused.len(), "{said:#?}");
+    for (text, (what, _, parts)) in said.iter().zip(&refused) {
+        assert!(parts.iter().all(|part| text.contains(part)), "{what}: {text}");
+    }
+    element.set_state(gst::State::Null).unwrap();
+    bus.set_flushing(true);
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! CUDA memory on a machine without a GPU: the element is what it was without it, and says why. The parts that need a
-//! GPU's library are tested against a mock, in `src/gstcuda/tests.rs` and `src/uretinexenhance/device/tests.rs`.
+//! CUDA memory on a machine without a GPU: the element takes system memory only, and says why. The parts that need a
+//! GPU's library are tested against a mock, in `src/gstcuda/tests.rs` and `src/uretinexenhance/cuda_memory/tests.rs`.
 
 mod common;
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use common::{Rig, caps, element, frame};
@@ -35,20 +37,117 @@ fn templates_name_both_memories() {
     }
 }
 
+/// Before the start the property alone decides; what the machine lacks is known from the start on.
 #[test]
-fn only_system_memory_is_offered_without_a_gpu() {
+fn it_is_offered_by_the_property_until_the_start() {
     if !lacking() {
         return;
     }
-    for backend in ["auto", "tensorrt", "cpu"] {
+    common::init();
+    let filter: gst::Caps = "video/x-raw(memory:CUDAMemory), format=NV12".parse().unwrap();
+    for (backend, before) in [("auto", true), ("tensorrt", true), ("cpu", false), ("identity", false)] {
         let element = element(backend);
-        for pad in ["sink", "src"] {
-            let pad = element.static_pad(pad).unwrap();
-            assert!(!has_cuda(&pad.query_caps(None)), "{backend} {}", pad.name());
-            let filter: gst::Caps = "video/x-raw(memory:CUDAMemory), format=NV12".parse().unwrap();
-            assert!(pad.query_caps(Some(&filter)).is_empty(), "{backend} {}", pad.name());
+        let offered = || {
+            ["sink", "src"].map(|pad| {
+                let pad = element.static_pad(pad).unwrap();
+                let caps = pad.query_caps(None);
+                let system = |(_, f): (_, &gst::CapsFeaturesRef)| f.contains("memory:SystemMemory");
+                assert!(caps.iter_with_features().any(system), "{backend} {}", pad.name());
+                let cuda = has_cuda(&caps);
+                assert_eq!(
+                    pad.query_caps(Some(&filter)).is_empty(),
+                    !cuda,
+                    "{backend} {}",
+                    pad.name()
+                );
+                cuda
+            })
+        };
+        for state in [gst::State::Null, gst::State::Ready] {
+            element.set_state(state).unwrap();
+            assert_eq!(offered(), [before; 2], "{backend} {state:?}");
         }
+        // With `tensorrt` the start fails.
+        if element.set_state(gst::State::Paused).is_ok() {
+            assert_eq!(offered(), [false; 2], "{backend} started");
+            element.set_state(gst::State::Ready).unwrap();
+            assert_eq!(offered(), [before; 2], "{backend} stopped");
+        } else {
+            assert_eq!(backend, "tensorrt");
+        }
+        element.set_state(gst::State::Null).unwrap();
     }
+}
+
+/// The environment variable by which a test knows that it is the child.
+const INSIDE: &str = "URETINEX_TEST_INSIDE";
+
+/// Whether a library of that name is in this process.
+fn is_open(library: &str) -> bool {
+    std::fs::read_to_string("/proc/self/maps").unwrap().contains(library)
+}
+
+/// What `gst-inspect-1.0` and a pipeline that is put together do, in a process that finds libraries in the place of the
+/// driver's, TensorRT's and GStreamer's.
+#[test]
+fn no_library_is_opened_before_the_start() {
+    const LIBRARIES: [&str; 3] = ["libcuda.so", "libnvinfer", "libgstcuda"];
+    if std::env::var_os(INSIDE).is_some() {
+        let open = || LIBRARIES.map(is_open);
+        let element = element("auto");
+        for property in element.list_properties() {
+            let _ = element.property_value(property.name());
+        }
+        let mut context = gst::Context::new("gst.cuda.context", true);
+        context.get_mut().unwrap().structure_mut().set("cuda-device-id", 0u32);
+        let mut cuda = caps("NV12", 64, 48);
+        cuda.make_mut().set_features(0, Some(gst::CapsFeatures::new([FEATURE])));
+        for state in [gst::State::Null, gst::State::Ready, gst::State::Null] {
+            element.set_state(state).unwrap();
+            element.set_context(&context);
+            for pad in ["sink", "src"] {
+                let pad = element.static_pad(pad).unwrap();
+                assert!(has_cuda(&pad.query_caps(None)));
+                assert!(pad.query_accept_caps(&cuda));
+                let mut neighbour = gst::query::Context::new("gst.cuda.context");
+                assert!(!pad.query(neighbour.query_mut()));
+            }
+            assert_eq!(open(), [false; 3], "{LIBRARIES:?} in {state:?}");
+        }
+        // The test sees them: the start looks at the machine.
+        let _ = element.set_state(gst::State::Paused);
+        assert!(is_open("libcuda.so"), "not even when the element is started");
+        element.set_state(gst::State::Null).unwrap();
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("uretinex-libraries-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    // A driver that finds no GPU, and two libraries with nothing in them.
+    let source = folder.join("empty.c");
+    std::fs::write(&source, "int cuInit (unsigned flags) { return 100; }\n").unwrap();
+    for library in ["libcuda.so.1", "libnvinfer.so.10", "libgstcuda-1.0.so.0"] {
+        compile(&source, &folder.join(library));
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["no_library_is_opened_before_the_start", "--exact", "--nocapture"])
+        .env(INSIDE, "1")
+        .env("LD_LIBRARY_PATH", &folder)
+        .output()
+        .unwrap();
+    let _ = std::fs::remove_dir_all(folder);
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (said(&output.stdout), said(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
+}
+
+fn compile(source: &Path, library: &Path) {
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(library).arg(source);
+    assert!(
+        compiler.status().expect("a C compiler").success(),
+        "{}",
+        library.display()
+    );
 }
 
 #[test]
@@ -116,13 +215,23 @@ fn frames_in_cuda_memory_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_link_that_allows_only_cuda_memory_is_refused() {
+fn a_link_that_allows_only_cuda_memory_is_made_where_it_may_be_taken() {
     if !lacking() {
         return;
     }
     common::init();
-    let error = gst::parse::launch("uretinexenhance ! video/x-raw(memory:CUDAMemory) ! fakesink").err();
-    let error = error.expect("a refusal");
-    println!("not linked: {error}");
-    assert!(error.matches(gst::ParseError::Link), "{error}");
+    let cuda = "video/x-raw(memory:CUDAMemory)";
+    let link = |before: &str| gst::parse::launch(&format!("{before} ! {cuda} ! fakesink"));
+    for before in [
+        // A backend that never takes such frames.
+        "uretinexenhance backend=cpu",
+        // One that may, behind an element that has none.
+        "videotestsrc ! video/x-raw ! uretinexenhance",
+    ] {
+        let error = link(before).expect_err("a refusal");
+        println!("not linked: {error}");
+        assert!(error.matches(gst::ParseError::Link), "{error}");
+    }
+    // Whether this machine can take them is known from the start on.
+    link("uretinexenhance").unwrap();
 }

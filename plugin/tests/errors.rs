@@ -8,7 +8,7 @@ use common::{Rig, caps, frame, messages, model};
 use gst::prelude::*;
 use gst_controller::prelude::*;
 use sha2::{Digest, Sha256};
-use uretinex::{Pack, Precision, Subnetwork};
+use uretinex::{Pack, Subnetwork, Variant};
 
 /// A folder that is removed with its contents.
 struct Folder(PathBuf);
@@ -35,7 +35,7 @@ fn write_pack(folder: &Path, change: impl Fn(&str, &mut Vec<u8>)) {
     let s = &m.schedule;
     let mut toml = format!(
         "name = 'broken'\nversion = '1'\nrounds = {}\ngamma = {:?}\ngamma_step = {:?}\nlambda = {:?}\n\
-         lambda_step = {:?}\nmultiple = {}\nmac_per_pixel = {:?}\n[sha256]\n",
+         lambda_step = {:?}\nmultiple = {}\nmac_per_pixel = {:?}\n",
         s.rounds,
         s.gamma(0),
         s.gamma(1) - s.gamma(0),
@@ -44,13 +44,15 @@ fn write_pack(folder: &Path, change: impl Fn(&str, &mut Vec<u8>)) {
         m.multiple,
         m.mac_per_pixel
     );
-    for precision in [Precision::Fp32, Precision::Fp16] {
+    for (variant, suffix) in [(Variant::Fp32, ""), (Variant::Fp16, ".fp16")] {
+        toml += &format!("[variants.{}]\n", variant.name());
         for subnetwork in Subnetwork::ALL {
-            let file = subnetwork.file(precision);
-            let mut bytes = pack.onnx(subnetwork, precision).unwrap().into_owned();
+            let name = subnetwork.name();
+            let file = format!("{name}{suffix}.onnx");
+            let mut bytes = pack.onnx(subnetwork, variant).unwrap().to_vec();
             change(&file, &mut bytes);
             let hash: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-            toml += &format!("'{file}' = '{hash}'\n");
+            toml += &format!("{name} = {{ file = '{file}', sha256 = '{hash}' }}\n");
             std::fs::write(folder.join(file), bytes).unwrap();
         }
     }
@@ -170,9 +172,9 @@ fn damaged_packs_name_the_file_and_the_remedy() {
         };
         *bytes = Pack::open(&model())
             .unwrap()
-            .onnx(other, Precision::Fp32)
+            .onnx(other, Variant::Fp32)
             .unwrap()
-            .into_owned();
+            .to_vec();
     };
     let nan: Change = |file, bytes| {
         if file == "restoration.onnx" {

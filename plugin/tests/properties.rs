@@ -147,7 +147,7 @@ fn choices_wait_for_ready() {
         ("model", "full"),
         ("backend", "cpu"),
         ("threads", "1"),
-        ("precision", "fp16"),
+        ("precision", "bfp16"),
         ("on-engine-build", "cpu"),
         ("engine-cache", "/nowhere"),
         ("frames-in-flight", "1"),
@@ -177,7 +177,13 @@ fn statistics_tell_what_is_in_use() {
     rig.element.set_property("enabled", false);
     rig.harness.push_and_pull(frame(&caps, 3)).unwrap();
     let stats = rig.stats();
-    for (name, count) in [("frames", 3u64), ("passed", 1), ("failed", 0), ("dropped", 0)] {
+    for (name, count) in [
+        ("frames", 3u64),
+        ("passed", 1),
+        ("failed", 0),
+        ("dropped", 0),
+        ("resets", 0),
+    ] {
         assert_eq!(stats.get::<u64>(name).unwrap(), count, "{name} in {stats}");
     }
     assert_eq!(stats.get::<f32>("ratio").unwrap(), 3.0);

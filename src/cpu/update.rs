@@ -5,10 +5,9 @@
 //! Q = (Σ_c I_c·P_c + λ·L) / (Σ_c P_c·P_c + λ)      with the new P
 //! ```
 
-use crate::colour::Planes;
-use crate::disjoint::Disjoint;
-use crate::pool::Pool;
-use crate::simd::{Level, per_level};
+use crate::cpu::capabilities::{Capabilities, vectorised};
+use crate::cpu::colour::Planes;
+use crate::cpu::threads::{Disjoint, Pool};
 
 /// Pixels that one task takes.
 const STRIP: usize = 16 * 1024;
@@ -17,7 +16,7 @@ const STRIP: usize = 16 * 1024;
 #[allow(clippy::too_many_arguments, unsafe_code)]
 pub(crate) fn update(
     pool: &Pool,
-    level: Level,
+    capabilities: Capabilities,
     gamma: f32,
     lambda: f32,
     image: &Planes,
@@ -34,11 +33,11 @@ pub(crate) fn update(
         let r = [0, 1, 2].map(|c| &r.data[c * n + from..c * n + to]);
         // SAFETY: each task has its own pixels, and the three channels lie apart.
         let (p, q) = unsafe { ([0, 1, 2].map(|c| p.part(c * n + from..c * n + to)), q.part(from..to)) };
-        strip(level, gamma, lambda, image, r, &l.data[from..to], p, q);
+        strip(capabilities, gamma, lambda, image, r, &l.data[from..to], p, q);
     });
 }
 
-per_level! {
+vectorised! {
     fn strip(gamma: f32, lambda: f32, image: [&[f32]; 3], r: [&[f32]; 3], l: &[f32], p: [&mut [f32]; 3], q: &mut [f32])
         = strip_body
 }
@@ -54,7 +53,7 @@ fn strip_body(
     q: &mut [f32],
 ) {
     let n = q.len();
-    // No closures: the features of the level do not reach into them.
+    // No closures: the features that are enabled do not reach into them.
     let ([i0, i1, i2], [r0, r1, r2], [p0, p1, p2]) = (image, r, p);
     let (i0, i1, i2) = (&i0[..n], &i1[..n], &i2[..n]);
     let (r0, r1, r2, l) = (&r0[..n], &r1[..n], &r2[..n], &l[..n]);
@@ -77,14 +76,13 @@ fn strip_body(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::capabilities::Level;
 
     /// At a fixed point of the model, I = R·L, the updates change nothing.
     #[test]
     fn a_consistent_decomposition_stays() {
-        let size = (37, 1001);
-        let mut r = Planes::new(3, size);
-        let mut l = Planes::new(1, size);
-        let mut image = Planes::new(3, size);
+        let planes = |channels| Planes::new(channels, (37, 1001)).unwrap();
+        let (mut r, mut l, mut image) = (planes(3), planes(1), planes(3));
         let n = l.plane_len();
         for i in 0..n {
             l.data[i] = 0.02 + (i % 50) as f32 / 60.0;
@@ -94,12 +92,14 @@ mod tests {
             }
         }
         for &level in Level::available() {
-            let (mut p, mut q) = (Planes::new(3, size), l.clone());
-            update(&Pool::new(0), level, 0.15, 0.55, &image, &r, &l, &mut p, &mut q);
+            let (mut p, mut q) = (planes(3), planes(1));
+            q.data.copy_from_slice(&l.data);
+            let capabilities = Capabilities::at(level);
+            update(&Pool::new(0), capabilities, 0.15, 0.55, &image, &r, &l, &mut p, &mut q);
             let worst = |a: &Planes, b: &Planes| {
                 a.data
                     .iter()
-                    .zip(&b.data)
+                    .zip(b.data.iter())
                     .map(|(a, b)| (a - b).abs())
                     .fold(0.0, f32::max)
             };

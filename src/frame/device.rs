@@ -3,8 +3,27 @@
 
 use std::ffi::c_void;
 
-use super::{FrameSpec, MAX_PLANES};
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::view::{FrameSpec, MAX_PLANES};
+
+/// A CUDA context of the caller's, such as the one that GStreamer's CUDA elements share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RawContext(usize);
+
+impl RawContext {
+    /// The context behind a `CUcontext`.
+    ///
+    /// # Safety
+    /// `context` is a `CUcontext` on the GPU that `Options::device_id` names, and lives until every enhancer that was
+    /// made with it has been dropped.
+    pub unsafe fn new(context: *mut c_void) -> Self {
+        Self(context as usize)
+    }
+
+    pub(crate) fn handle(self) -> usize {
+        self.0
+    }
+}
 
 /// A `CUstream` of the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,28 +104,40 @@ impl DeviceFrame {
         &self.planes[..self.spec.format.planes()]
     }
 
-    /// Whether any of its bytes is one of another frame's.
-    pub(crate) fn overlaps(&self, other: &DeviceFrame) -> bool {
-        let ranges = |frame: &DeviceFrame| {
-            let spec = frame.spec;
-            let range = move |(i, p): (usize, &DevicePlane)| {
-                let before = (p.stride as u64).saturating_mul(spec.format.rows(i, spec.height) as u64 - 1);
-                let row = spec.format.row_bytes(i, spec.width) as u64;
-                (p.address, p.address.saturating_add(before).saturating_add(row))
-            };
-            frame.planes().iter().enumerate().map(range).collect::<Vec<_>>()
-        };
-        let others = ranges(other);
-        ranges(self)
+    /// The greatest power of two, at most 16, that divides all addresses and strides.
+    pub(crate) fn alignment(&self) -> u32 {
+        let bits = self
+            .planes()
             .iter()
-            .any(|a| others.iter().any(|b| a.0 < b.1 && b.0 < a.1))
+            .fold(16, |bits, p| bits | p.address | p.stride as u64);
+        1 << bits.trailing_zeros()
+    }
+
+    /// Whether the two share a byte.
+    pub(crate) fn overlaps(&self, other: &DeviceFrame) -> bool {
+        (0..self.planes().len()).any(|i| {
+            let (start, end) = self.extent(i);
+            (0..other.planes().len()).any(|j| {
+                let (other_start, other_end) = other.extent(j);
+                start < other_end && other_start < end
+            })
+        })
+    }
+
+    /// The addresses of plane `i`: its first byte, and the one after its last.
+    fn extent(&self, i: usize) -> (u64, u64) {
+        let (spec, plane) = (&self.spec, &self.planes[i]);
+        let before = (plane.stride as u64).saturating_mul(spec.format.rows(i, spec.height) as u64 - 1);
+        let row = spec.format.row_bytes(i, spec.width) as u64;
+        (plane.address, plane.address.saturating_add(before).saturating_add(row))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Colorimetry, PixelFormat};
+    use crate::frame::colorimetry::Colorimetry;
+    use crate::frame::format::PixelFormat;
 
     fn frame(format: PixelFormat, planes: &[(u64, usize)]) -> Result<DeviceFrame> {
         let spec = FrameSpec {
@@ -135,6 +166,19 @@ mod tests {
             ("odd stride", frame(P010_10le, &[(0x1000, 129), (0x3000, 128)]), false),
         ] {
             assert_eq!(made.is_ok(), right, "{what}: {made:?}");
+        }
+    }
+
+    #[test]
+    fn alignment_is_that_of_all_addresses_and_strides() {
+        for (planes, alignment) in [
+            ([(256, 64), (512, 64)], 16),
+            ([(256, 64), (512, 68)], 4),
+            ([(256, 64), (514, 64)], 2),
+            ([(257, 64), (512, 64)], 1),
+        ] {
+            let frame = frame(PixelFormat::Nv12, &planes).unwrap();
+            assert_eq!(frame.alignment(), alignment, "{planes:?}");
         }
     }
 

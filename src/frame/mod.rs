@@ -3,12 +3,10 @@
 mod colorimetry;
 mod device;
 mod format;
-mod owned;
 mod view;
 
 pub use colorimetry::{ChromaSite, Colorimetry, Matrix, Range};
-pub use device::{DeviceFrame, DevicePlane, RawStream};
+pub use device::{DeviceFrame, DevicePlane, RawContext, RawStream};
 pub use format::PixelFormat;
 pub(crate) use format::{ColourModel, Component, Layout, subsampled};
-pub(crate) use owned::OwnedFrame;
 pub use view::{Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE, Plane, PlaneMut};

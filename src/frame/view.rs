@@ -1,7 +1,8 @@
 //! A frame borrowed from whoever owns its memory, checked once.
 
-use super::{Colorimetry, PixelFormat};
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::colorimetry::Colorimetry;
+use crate::frame::format::PixelFormat;
 
 /// The most planes that a format has.
 pub const MAX_PLANES: usize = 3;
@@ -43,7 +44,7 @@ impl FrameSpec {
         ))
     }
 
-    pub(super) fn check(&self, planes: impl ExactSizeIterator<Item = (usize, usize)>) -> Result<()> {
+    pub(crate) fn check(&self, planes: impl ExactSizeIterator<Item = (usize, usize)>) -> Result<()> {
         self.validate()?;
         let name = self.format.name();
         let wanted = self.format.planes();

@@ -2,31 +2,48 @@
 
 use std::fmt;
 
-use super::Subnetwork;
+use super::subnetwork::Subnetwork;
+use super::variant::Variant;
 
 /// The number format of a network's arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Precision {
     /// 32-bit floating point.
     #[default]
     Fp32,
-    /// 16-bit floating point.
+    /// 16-bit floating point, on a GPU.
     Fp16,
+    /// 16-bit block floating point, on a processor: 16-bit integers that share a factor, with 32-bit sums.
+    Bfp16,
 }
 
 impl Precision {
-    /// The name that users see: `fp32` or `fp16`.
+    /// All formats.
+    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Fp16, Precision::Bfp16];
+
+    /// The name that users see.
     pub const fn name(self) -> &'static str {
         match self {
             Precision::Fp32 => "fp32",
             Precision::Fp16 => "fp16",
+            Precision::Bfp16 => "bfp16",
+        }
+    }
+
+    /// The files of a pack that it is computed from.
+    pub const fn variant(self) -> Variant {
+        match self {
+            Precision::Fp32 | Precision::Bfp16 => Variant::Fp32,
+            Precision::Fp16 => Variant::Fp16,
         }
     }
 }
 
 /// The number format of each subnetwork's arithmetic.
 ///
-/// Shown as the format where all four have one, else as `fp16 (restoration in fp32)`.
+/// Displayed as the format if all four have one, else as `fp16 (restoration in fp32)`: the fastest format that occurs, and
+/// what is not in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Precisions([Precision; 4]);
 
@@ -42,9 +59,12 @@ impl Precisions {
         rest.iter().all(|p| *p == first).then_some(first)
     }
 
-    /// That of the planes which the subnetworks hand to each other: 16 bits where all four work in 16, else 32.
+    /// That of the planes which the subnetworks exchange: FP16 where all four compute in it, else FP32.
     pub(crate) fn planes(self) -> Precision {
-        self.uniform().unwrap_or(Precision::Fp32)
+        match self.uniform() {
+            Some(Precision::Fp16) => Precision::Fp16,
+            _ => Precision::Fp32,
+        }
     }
 
     /// The same with another format for one subnetwork.
@@ -65,9 +85,21 @@ impl fmt::Display for Precisions {
         if let Some(precision) = self.uniform() {
             return f.write_str(precision.name());
         }
-        let wide = Subnetwork::ALL.into_iter().filter(|w| self.of(*w) == Precision::Fp32);
-        let names: Vec<_> = wide.map(Subnetwork::name).collect();
-        write!(f, "fp16 ({} in fp32)", names.join(", "))
+        let main = self.0.into_iter().find(|p| *p != Precision::Fp32).unwrap_or_default();
+        write!(f, "{} (", main.name())?;
+        let mut first = true;
+        for precision in Precision::ALL.into_iter().filter(|p| *p != main) {
+            let names: Vec<_> = Subnetwork::ALL
+                .into_iter()
+                .filter(|w| self.of(*w) == precision)
+                .map(Subnetwork::name)
+                .collect();
+            if !names.is_empty() {
+                let separator = if std::mem::take(&mut first) { "" } else { "; " };
+                write!(f, "{separator}{} in {}", names.join(", "), precision.name())?;
+            }
+        }
+        f.write_str(")")
     }
 }
 
@@ -76,11 +108,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mixture_is_told() {
-        use Precision::{Fp16, Fp32};
-        for (formats, uniform, planes, told) in [
+    fn mixtures_are_displayed() {
+        use Precision::{Bfp16, Fp16, Fp32};
+        for (formats, uniform, planes, text) in [
             ([Fp32; 4], Some(Fp32), Fp32, "fp32"),
             ([Fp16; 4], Some(Fp16), Fp16, "fp16"),
+            ([Bfp16; 4], Some(Bfp16), Fp32, "bfp16"),
             ([Fp16, Fp32, Fp16, Fp16], None, Fp32, "fp16 (restoration in fp32)"),
             ([Fp16, Fp16, Fp16, Fp32], None, Fp32, "fp16 (adjustment in fp32)"),
             (
@@ -88,6 +121,12 @@ mod tests {
                 None,
                 Fp32,
                 "fp16 (decomposition, illumination, adjustment in fp32)",
+            ),
+            (
+                [Fp16, Fp32, Bfp16, Fp16],
+                None,
+                Fp32,
+                "fp16 (restoration in fp32; illumination in bfp16)",
             ),
         ] {
             let mut found = Precisions::from(Fp16);
@@ -97,7 +136,7 @@ mod tests {
             }
             assert_eq!(found, Precisions(formats));
             assert_eq!((found.uniform(), found.planes()), (uniform, planes), "{formats:?}");
-            assert_eq!(found.to_string(), told, "{formats:?}");
+            assert_eq!(found.to_string(), text, "{formats:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 """Frames a second of the network `full` in PyTorch, FP16 and channels-last, eager and compiled, and the GPU's matrix rate.
 
-Called by run.sh with sizes such as 1920x1080. Weights are random: they do not matter for the time.
+Called by run.sh with sizes such as 1920x1080; training/ is on its path. Weights are random: they do not matter for the time.
 """
 import sys
 

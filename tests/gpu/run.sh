@@ -131,10 +131,10 @@ if [ "$backend" = tensorrt ] && wanted failures; then
     else
         skipped "TensorRT without its parser: no folder was given"
     fi
-    # Whole files in each other's place stand for engines of another TensorRT or GPU: their keys do not fit.
+    # Whole files in each other's place stand for engines of another TensorRT or GPU: their keys do not match.
     files=("$cache"/*restoration* "$cache"/*illumination*)
     mv "${files[0]}" "$scratch/swap" && mv "${files[1]}" "${files[0]}" && mv "$scratch/swap" "${files[1]}"
-    succeeds "engines made for something else are built anew" \
+    succeeds "engines made for something else are built again" \
         bench --model lite --precision fp16 --size 640x360 --frames 3 --engine-cache "$cache"
 else
     skipped "not with --backend $backend, or not wanted"
@@ -235,8 +235,8 @@ done
 title "PyTorch on the same GPU"
 pytorch=
 if [ "$backend" = tensorrt ] && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null &&
-    [ -d "$repository/engines/netpack" ]; then
-    PYTHONPATH=$repository/engines python3 "$here/pytorch.py" $sizes | tee "$scratch/pytorch" && pytorch=1
+    [ -d "$repository/training/netpack" ]; then
+    PYTHONPATH=$repository/training python3 "$here/pytorch.py" $sizes | tee "$scratch/pytorch" && pytorch=1
 fi
 [ -n "$pytorch" ] || skipped "python3 here has no PyTorch that sees a GPU"
 

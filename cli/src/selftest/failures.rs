@@ -1,4 +1,4 @@
-//! What may go wrong: memory that grows or runs out, options that cannot be, damaged engines.
+//! What may go wrong: memory that grows or runs out, options that are refused, damaged engines.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -25,7 +25,7 @@ pub fn memory(bench: &Bench) -> Checked {
     let large = Picture::new(spec(PixelFormat::Nv12, (480, 270)), Scene::Night, 1);
     let mut around = |count| -> uretinex::Result<()> {
         for i in 0..count {
-            // A size that changes now and then gives back what it took.
+            // A size that comes back now and then takes no new memory.
             let picture = if i % 100 == 99 { &large } else { &small };
             process(&mut enhancer, picture, Parameters::default())?;
         }
@@ -47,13 +47,13 @@ pub fn memory(bench: &Bench) -> Checked {
     );
     let mut grown = after - before;
     if enhancer.backend_name() == "tensorrt" {
-        // Other programs may take GPU memory meanwhile: this is told, and judged only by its own growth.
-        let used = |enhancer: &mut Enhancer| enhancer.gpu_free_memory().map(|free| free as i64);
-        let before = used(&mut enhancer)?;
+        // Other programs may take GPU memory meanwhile, so the text tells the change.
+        let free = |enhancer: &Enhancer| enhancer.free_memory().map(|free| free as i64);
+        let before = free(&enhancer)?;
         for _ in 0..bench.frames {
             process(&mut enhancer, &small, Parameters::default())?;
         }
-        let after = used(&mut enhancer)?;
+        let after = free(&enhancer)?;
         let _ = write!(text, "; GPU memory less by {:.1} MiB", mebibytes(before - after));
         grown = grown.max(before - after);
     }
@@ -73,6 +73,19 @@ pub fn bad_options(bench: &Bench) -> Checked {
         with(&|o| o.model = "/nowhere".into()),
         vec![ErrorKind::ModelNotFound],
     )];
+    // A precision that the backend does not have.
+    let other = match bench.network.backend {
+        BackendChoice::Cpu => Some(Precision::Fp16),
+        BackendChoice::TensorRt => Some(Precision::Bfp16),
+        _ => None,
+    };
+    if let Some(other) = other {
+        cases.push((
+            other.name(),
+            with(&|o| o.precision = Some(other)),
+            vec![ErrorKind::InvalidOption],
+        ));
+    }
     if bench.network.backend == BackendChoice::TensorRt {
         cases.push((
             "device-id 63",
@@ -116,7 +129,7 @@ impl Drop for Folder {
     }
 }
 
-/// Engines that are cut short, or whose folder cannot be written, are built anew.
+/// Engines that are cut short, or whose folder cannot be written, are built again.
 pub fn damaged_engines(bench: &Bench) -> Checked {
     if bench.network.backend != BackendChoice::TensorRt {
         return Ok(Skipped("this backend has no engines".into()));
@@ -132,7 +145,7 @@ pub fn damaged_engines(bench: &Bench) -> Checked {
     };
     let input = Picture::new(spec(PixelFormat::Nv12, (64, 48)), Scene::Night, 1);
     let through = |cache: &Path| -> uretinex::Result<Picture> {
-        // Nobody else holds engines at this moment, so that they come from the folder.
+        // No other enhancer holds engines at this moment, so they come from the folder.
         let mut enhancer = made(&Options {
             engine_cache: Some(cache.into()),
             ..bench.network.clone()
@@ -165,16 +178,16 @@ pub fn damaged_engines(bench: &Bench) -> Checked {
     let (other_root, _) = expected.difference(&unwritable);
     Ok(if root.max(other_root) <= bench.codes().0 {
         Passed(format!(
-            "{cut} files cut short and built anew; a cache that is no folder"
+            "{cut} files cut short and built again; a cache that is no folder"
         ))
     } else {
         Failed(format!(
-            "engines built anew differ by {root:.2} and {other_root:.2} codes"
+            "engines built again differ by {root:.2} and {other_root:.2} codes"
         ))
     })
 }
 
-/// Device memory that runs out is an error of its kind, and `auto` goes on without it.
+/// A shortage of device memory is an error of its kind, and `auto` goes on without the device.
 pub fn exhausted(bench: &Bench) -> Checked {
     if bench.network.backend != BackendChoice::TensorRt {
         return Ok(Skipped("this backend has no device memory".into()));
@@ -192,8 +205,8 @@ pub fn exhausted(bench: &Bench) -> Checked {
     // From 256 MiB frames down to small ones, until nothing is left.
     for side in [8192, 2048, 512] {
         loop {
-            match holder.device_frame(&spec(PixelFormat::Rgba, (side, side))) {
-                Ok(frame) => held.push(frame),
+            match holder.device_buffer(&spec(PixelFormat::Rgba, (side, side))) {
+                Ok(buffer) => held.push(buffer),
                 Err(e) if e.kind() == ErrorKind::OutOfMemory => break,
                 Err(e) => return Ok(Failed(format!("{:?} and not OutOfMemory: {e}", e.kind()))),
             }
@@ -201,7 +214,7 @@ pub fn exhausted(bench: &Bench) -> Checked {
     }
     let large = Picture::new(spec(PixelFormat::Nv12, (1280, 720)), Scene::Night, 1);
     let refused = process(&mut holder, &large, Parameters::default()).err();
-    // The processor does not do 16 bits: what `auto` falls back to is asked for nothing.
+    // The processor does not compute in fp16, so `auto` cannot fall back to it.
     let fell_back = match bench.network.precision {
         Some(Precision::Fp16) => None,
         _ => Some(process(&mut auto, &large, Parameters::default()).map(|_| auto.backend_name())),

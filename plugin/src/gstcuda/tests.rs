@@ -1,206 +1,17 @@
 //! Against a mock of the library, compiled here, and against the real one where it is installed.
 
-use std::ffi::c_uint;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+pub(crate) mod compiler;
+pub(crate) mod mock;
+pub(crate) mod on_host;
 
-use gst_video::{VideoFormat, VideoMeta};
-use uretinex::{Colorimetry, PixelFormat};
+use gst_video::{VideoFormat, VideoInfo, VideoMeta};
+use uretinex::{Colorimetry, DeviceFrame, ErrorKind, FrameSpec, PixelFormat};
 
+use super::library::{FILE, Functions, StreamFunctions, lacking};
 use super::*;
-
-/// The mock, and what it counts.
-pub(crate) struct Mock {
-    pub library: &'static Library,
-    counters: libloading::Library,
-}
-
-/// What pkg-config says.
-fn pkg_config(arguments: &[&str]) -> String {
-    let output = Command::new("pkg-config").args(arguments).output().expect("pkg-config");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Makes a shared library of a C file of this folder.
-fn compile(source: &str, to: &Path, flags: &[&str]) {
-    let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
-        .arg(to)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gstcuda").join(source))
-        .args(flags)
-        .status()
-        .expect("a C compiler");
-    assert!(status.success(), "cc {source} {flags:?}: {status}");
-}
-
-/// Opens the mock built with these flags.
-fn open(flags: &[&str]) -> Result<Mock> {
-    gst::init().unwrap();
-    static SERIAL: AtomicU32 = AtomicU32::new(0);
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let file = std::env::temp_dir().join(format!("libgstcuda-mock-{}-{serial}.so", std::process::id()));
-    let (serial, found) = (
-        format!("-DSERIAL={serial}"),
-        pkg_config(&["--cflags", "--libs", "gstreamer-video-1.0"]),
-    );
-    let flags: Vec<_> = flags
-        .iter()
-        .copied()
-        .chain([serial.as_str()])
-        .chain(found.split_whitespace())
-        .collect();
-    compile("mock.c", &file, &flags);
-    let library = Library::open(file.to_str().unwrap());
-    // SAFETY: as in `Library::open`.
-    let counters = unsafe { libloading::Library::new(&file) }.unwrap();
-    std::fs::remove_file(file).unwrap();
-    library.map(|library| Mock { library, counters })
-}
-
-impl Mock {
-    /// Of GStreamer 1.22 (`22`) or 1.24 (`24`), on a machine with a driver.
-    pub fn version(version: u32) -> Self {
-        open(&["-DDRIVER=1", &format!("-DVERSION={version}")]).unwrap()
-    }
-
-    /// One of the mock's counts: `contexts`, `memories`, `streams`, `pools`, `mapped`, `syncs`, `last_flags`, `depth`.
-    pub fn count(&self, what: &str) -> i32 {
-        // SAFETY: the mock's functions of these names take nothing and return an int.
-        unsafe {
-            let symbol = format!("mock_{what}");
-            let count = self
-                .counters
-                .get::<unsafe extern "C" fn() -> c_int>(symbol.as_str())
-                .unwrap();
-            count()
-        }
-    }
-
-    /// A new context on a GPU.
-    pub fn context(&self, device: u32) -> CudaContext {
-        // SAFETY: the mock's functions have the types of the header; the new reference is taken over.
-        unsafe {
-            let new = self
-                .counters
-                .get::<unsafe extern "C" fn(c_uint) -> *mut gst::ffi::GstObject>("gst_cuda_context_new")
-                .unwrap();
-            CudaContext {
-                library: self.library,
-                object: from_glib_full(new(device)),
-            }
-        }
-    }
-
-    /// A buffer for frames of `info`, without a video meta.
-    pub fn buffer(&self, context: &CudaContext, stream: Option<&Stream>, info: &VideoInfo) -> gst::Buffer {
-        use gst::glib::translate::ToGlibPtr;
-        type Alloc = unsafe extern "C" fn(
-            *mut RawCudaContext,
-            *mut RawCudaStream,
-            *const gst_video::ffi::GstVideoInfo,
-        ) -> *mut gst::ffi::GstMemory;
-        let stream = stream.map_or(ptr::null_mut(), |s| s.0.as_ptr());
-        // SAFETY: this is the mock's type of the function; the memory is handed over.
-        let memory: gst::Memory = unsafe {
-            let alloc = self.counters.get::<Alloc>("mock_alloc").unwrap();
-            from_glib_full(alloc(context.as_ptr(), stream, info.to_glib_none().0))
-        };
-        let mut buffer = gst::Buffer::new();
-        buffer.get_mut().unwrap().append_memory(memory);
-        buffer
-    }
-
-    /// Nothing of it lives, but for `contexts` contexts.
-    pub fn assert_only(&self, contexts: i32) {
-        for (what, expected) in [
-            ("mapped", 0),
-            ("depth", 0),
-            ("memories", 0),
-            ("pools", 0),
-            ("streams", 0),
-            ("contexts", contexts),
-        ] {
-            assert_eq!(self.count(what), expected, "{what} that live");
-        }
-    }
-}
-
-/// A process with GStreamer's own library and elements on a driver whose GPU is the host.
-pub(crate) struct OnHost {
-    driver: libloading::Library,
-}
-
-impl OnHost {
-    const INSIDE: &str = "URETINEX_TEST_DRIVER";
-
-    /// Runs the test of that name in such a process, and then returns `None`; in that process, returns it.
-    pub fn enter(test: &str) -> Option<Self> {
-        if std::env::var_os(Self::INSIDE).is_some() {
-            gst::init().unwrap();
-            // SAFETY: the library is `driver.c`, which has no initialisers.
-            let driver = unsafe { libloading::Library::new("libcuda.so.1") }.unwrap();
-            return Some(Self { driver });
-        }
-        let plugins = PathBuf::from(pkg_config(&["--variable=pluginsdir", "gstreamer-1.0"]).trim());
-        let names = ["nvcodec", "coreelements", "videotestsrc"].map(|name| format!("libgst{name}.so"));
-        let files = names.each_ref().map(|name| plugins.join(name));
-        if let Some(absent) = files.iter().find(|file| !file.exists()) {
-            eprintln!("SKIPPED: no {} on this machine", absent.display());
-            return None;
-        }
-        let short = test.rsplit("::").next().unwrap_or(test);
-        let folder = std::env::temp_dir().join(format!("uretinex-driver-{}-{short}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        for library in ["libcuda.so.1", "libnvcuvid.so.1"] {
-            compile("driver.c", &folder.join(library), &[&format!("-Wl,-soname,{library}")]);
-        }
-        for (name, file) in names.iter().zip(&files) {
-            let _ = std::os::unix::fs::symlink(file, folder.join(name));
-        }
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact", "--nocapture"])
-            .env(Self::INSIDE, "1")
-            .env("LD_LIBRARY_PATH", &folder)
-            .env("GST_PLUGIN_PATH_1_0", &folder)
-            .env("GST_PLUGIN_SYSTEM_PATH_1_0", "")
-            .env("GST_REGISTRY_1_0", folder.join("registry"))
-            .env("GST_REGISTRY_FORK", "no")
-            .output()
-            .unwrap();
-        let _ = std::fs::remove_dir_all(folder);
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (out, err) = (said(&output.stdout), said(&output.stderr));
-        assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
-        assert!(!err.contains("CRITICAL"), "{err}");
-        None
-    }
-
-    /// One of the driver's counts: `contexts`, `memories`, `streams`, `depth`.
-    pub fn count(&self, what: &str) -> i32 {
-        // SAFETY: the driver's functions of these names take nothing and return an int.
-        unsafe {
-            let symbol = format!("driver_{what}");
-            let count = self
-                .driver
-                .get::<unsafe extern "C" fn() -> c_int>(symbol.as_str())
-                .unwrap();
-            count()
-        }
-    }
-
-    /// The `CUcontext` that is current on this thread.
-    fn current(&self) -> *mut c_void {
-        // SAFETY: as above; it returns a pointer.
-        unsafe {
-            let current = self
-                .driver
-                .get::<unsafe extern "C" fn() -> *mut c_void>("driver_current")
-                .unwrap();
-            current()
-        }
-    }
-}
+use gst::prelude::*;
+use mock::{Mock, open};
+use on_host::OnHost;
 
 /// The bytes at a device address of the mock or of [`OnHost`], which is a host address.
 pub(crate) fn peek(address: u64, length: usize) -> &'static mut [u8] {
@@ -302,8 +113,8 @@ fn the_installed_library_has_the_functions_of_its_version() {
 fn a_context_is_held_once() {
     let mock = Mock::version(24);
     let element = gst::ElementFactory::make("identity").build().unwrap();
-    let slot = ContextSlot::default();
-    assert!(slot.shared().is_none());
+    let slot = SharedContext::default();
+    assert!(slot.get().is_none());
     let context = slot.ensure(mock.library, &element, 1).unwrap();
     assert_eq!((context.device(), mock.count("contexts")), (Some(1), 1));
     let references = context.object.ref_count();
@@ -327,7 +138,7 @@ fn a_context_is_held_once() {
     assert_eq!(slot.ensure(mock.library, &element, 0).unwrap().device(), Some(0));
     let error = slot.ensure(mock.library, &element, 7).err().unwrap();
     assert!(error.to_string().contains("GPU 7"), "{error}");
-    assert!(slot.shared().is_none());
+    assert!(slot.get().is_none());
     // The base class keeps what it was given.
     drop((slot, context, element));
     mock.assert_only(0);
@@ -337,15 +148,15 @@ fn a_context_is_held_once() {
 fn contexts_of_other_gpus_are_left_alone() {
     let mock = Mock::version(22);
     let element = gst::ElementFactory::make("identity").build().unwrap();
-    let slot = ContextSlot::default();
+    let slot = SharedContext::default();
     let given = mock.context(1);
     assert!(!slot.set(mock.library, &element, &given.message(), 0));
     assert!(!slot.set(mock.library, &element, &gst::Context::new("gst.gl.GLDisplay", true), 1));
-    assert!(slot.shared().is_none());
+    assert!(slot.get().is_none());
     assert!(slot.set(mock.library, &element, &given.message(), 1));
-    assert!(slot.shared().unwrap().object == given.object);
+    assert!(slot.get().unwrap().object == given.object);
     slot.clear();
-    assert_eq!((slot.shared().is_none(), given.object.ref_count()), (true, 1));
+    assert_eq!((slot.get().is_none(), given.object.ref_count()), (true, 1));
     drop(given);
     mock.assert_only(0);
 }
@@ -358,7 +169,7 @@ fn memory_is_mapped_on_the_device_and_given_back() {
     let mut buffer = mock.buffer(&context, None, &info);
     let references = (context.object.ref_count(), references_to(&buffer));
     {
-        let map = DeviceMap::read(&context, &buffer).unwrap();
+        let map = MappedCudaMemory::read(&context, &buffer).unwrap();
         assert_eq!(
             mock.count("last_flags") as u32,
             gst::ffi::GST_MAP_READ | (1 << 17),
@@ -375,7 +186,7 @@ fn memory_is_mapped_on_the_device_and_given_back() {
         assert_eq!(map.len(), 256 * (35 + 18));
         assert!(map.stream().is_none());
     }
-    drop(DeviceMap::write(&context, buffer.get_mut().unwrap()).unwrap());
+    drop(MappedCudaMemory::write(&context, buffer.get_mut().unwrap()).unwrap());
     assert_eq!(
         mock.count("last_flags") as u32,
         gst::ffi::GST_MAP_WRITE | (1 << 17),
@@ -432,7 +243,7 @@ fn planes_outside_the_memory_are_refused() {
     ] {
         let info = info(format, width, height);
         let buffer = mock.buffer(&context, None, &info);
-        let map = DeviceMap::read(&context, &buffer).unwrap();
+        let map = MappedCudaMemory::read(&context, &buffer).unwrap();
         for (planes, fits) in sets {
             let frame = map.frame(spec(pixel, width as usize, height as usize), &info, planes);
             // Alignment is the core's affair: only what lies outside is looked at.
@@ -461,14 +272,14 @@ fn buffers_that_are_not_the_contexts_are_refused() {
         ("no memory", gst::Buffer::new(), "has 0"),
         ("two memories", two, "has 2"),
     ] {
-        let error = DeviceMap::read(&context, &buffer)
+        let error = MappedCudaMemory::read(&context, &buffer)
             .err()
             .unwrap_or_else(|| panic!("{what}"));
         assert_eq!(error.kind(), ErrorKind::InvalidFrame, "{what}");
         assert!(error.to_string().contains(part), "{what}: {error}");
     }
     let buffer = mock.buffer(&context, None, &nv12);
-    let map = DeviceMap::read(&context, &buffer).unwrap();
+    let map = MappedCudaMemory::read(&context, &buffer).unwrap();
     let error = map.planes(&info(VideoFormat::Nv12, 64, 50)).unwrap_err();
     assert!(error.to_string().contains("64x48"), "{error}");
     drop(map);
@@ -501,7 +312,7 @@ fn pools_have_the_streams_and_the_sizes_of_the_gpu() {
         assert!(context.configure(&pool, &caps, 1, (3, 0), None).is_err(), "in use");
         let mut buffer = pool.acquire_buffer(None).unwrap();
         assert_eq!(buffer.meta::<VideoMeta>().unwrap().stride(), [256, 256]);
-        let map = DeviceMap::write(&context, buffer.get_mut().unwrap()).unwrap();
+        let map = MappedCudaMemory::write(&context, buffer.get_mut().unwrap()).unwrap();
         assert_eq!(map.stream().is_none(), version == 22);
         map.synchronize();
         map.synchronize();
@@ -528,7 +339,7 @@ fn gstreamers_own_library_does_as_its_documentation_says() {
     let depth = host.count("depth");
     {
         let element = gst::ElementFactory::make("identity").build().unwrap();
-        let slot = ContextSlot::default();
+        let slot = SharedContext::default();
         let context = slot.ensure(library, &element, 0).unwrap();
         assert_eq!((context.device(), host.count("contexts")), (Some(0), 1));
         assert!(slot.ensure(library, &element, 0).unwrap().object == context.object);
@@ -541,12 +352,12 @@ fn gstreamers_own_library_does_as_its_documentation_says() {
         assert!(slot.answer(&element, query.query_mut()));
         let message = query.context_owned().unwrap();
         let (other, neighbour) = (
-            ContextSlot::default(),
+            SharedContext::default(),
             gst::ElementFactory::make("identity").build().unwrap(),
         );
         assert!(!other.set(library, &neighbour, &message, 1));
         assert!(other.set(library, &neighbour, &message, 0));
-        assert!(other.shared().unwrap().object == context.object);
+        assert!(other.get().unwrap().object == context.object);
 
         for (format, width, height) in [
             (VideoFormat::Nv12, 65, 35),
@@ -578,7 +389,7 @@ fn gstreamers_own_library_does_as_its_documentation_says() {
                 .zip(strides.iter().map(|&s| s as usize))
                 .collect();
             {
-                let map = DeviceMap::write(&context, buffer.get_mut().unwrap()).unwrap();
+                let map = MappedCudaMemory::write(&context, buffer.get_mut().unwrap()).unwrap();
                 let (own, own_strides) = map.planes(&info).unwrap();
                 assert_eq!(
                     (&own[..planes.len()], &own_strides[..planes.len()]),

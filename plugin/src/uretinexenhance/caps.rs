@@ -6,11 +6,12 @@ use gst_video::{VideoCapsBuilder, VideoChromaSite, VideoColorMatrix, VideoColorR
 use gst_video::{VideoInterlaceMode, VideoTransferFunction};
 use uretinex::{ChromaSite, Colorimetry, Error, ErrorKind, FrameSpec, Matrix, PixelFormat, Range};
 
-use super::{CAT, device};
-use crate::gstcuda;
+use super::category::CAT;
+use super::memory_features;
+use crate::gstcuda::FEATURE;
 
 /// The formats of frames in CUDA memory: those that GStreamer's CUDA elements have and the kernels read and write.
-const ON_GPU: [PixelFormat; 7] = [
+const CUDA_FORMATS: [PixelFormat; 7] = [
     PixelFormat::Nv12,
     PixelFormat::P010_10le,
     PixelFormat::Rgba,
@@ -24,47 +25,46 @@ const ON_GPU: [PixelFormat; 7] = [
 /// memory.
 ///
 /// The template is the class's, and GStreamer keeps it in its registry, so it says the same on every machine. What an
-/// element offers is in the answers to caps queries: CUDA memory only where it would take it.
+/// element offers is in the answers to caps queries.
 ///
 /// Sizes and interlacing are left open: no upstream element can change them by itself, so frames that are too small
-/// or interlaced are refused when they arrive, with a message that says what to put before the element.
+/// or interlaced are refused when their caps arrive, with a message that says what to put before the element.
 pub(super) fn template() -> gst::Caps {
     let named = |formats: &[PixelFormat]| {
         let names = formats.iter().map(|f| VideoFormat::from_str(f.name()));
         names.filter_map(Result::ok).collect::<Vec<_>>()
     };
     let mut caps = VideoCapsBuilder::new()
-        .features([gstcuda::FEATURE])
-        .format_list(named(&ON_GPU))
+        .features([FEATURE])
+        .format_list(named(&CUDA_FORMATS))
         .build();
     caps.merge(VideoCapsBuilder::new().format_list(named(&PixelFormat::ALL)).build());
     caps
 }
 
-/// A negotiated stream: what GStreamer and what the core call its frames.
+/// The frames of a negotiated stream, in GStreamer's terms and in the core's.
 #[derive(Debug, Clone)]
-pub(super) struct Stream {
+pub(super) struct VideoStream {
     pub info: VideoInfo,
     pub spec: FrameSpec,
     /// Whether its frames are in CUDA memory.
-    pub on_gpu: bool,
+    pub in_cuda_memory: bool,
 }
 
-impl Stream {
-    /// Reads fixed caps. `lacks` says why frames in CUDA memory are not taken, if they are not.
+impl VideoStream {
+    /// Reads fixed caps. `why_no_cuda` says why frames in CUDA memory are not taken, if they are not.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] for anything that the element does not take; the message names the remedy.
-    pub fn new(caps: &gst::CapsRef, lacks: impl FnOnce() -> Option<String>) -> Result<Self, Error> {
+    pub fn new(caps: &gst::CapsRef, why_no_cuda: impl FnOnce() -> Option<String>) -> Result<Self, Error> {
         let unsupported = |message: String| Error::new(ErrorKind::Unsupported, message);
         let structure = caps.structure(0).map(|s| s.to_string()).unwrap_or_default();
-        let on_gpu = device::holds(caps);
-        if on_gpu {
-            if let Some(lacks) = lacks() {
+        let in_cuda_memory = memory_features::is_cuda(caps);
+        if in_cuda_memory {
+            if let Some(reason) = why_no_cuda() {
                 return Err(unsupported(format!(
-                    "frames in {} cannot be read: {lacks}; bring them to system memory first, for example with \
-                     cudadownload",
-                    gstcuda::FEATURE
+                    "frames in {FEATURE} cannot be read: {reason}; bring them to system memory first, for example \
+                     with cudadownload"
                 )));
             }
         } else if caps
@@ -82,23 +82,22 @@ impl Stream {
         }
         let info = VideoInfo::from_caps(caps).map_err(|_| {
             unsupported(format!(
-                "'{structure}' is no raw video: decode it first, for example with decodebin"
+                "'{structure}' is not raw video: decode it first, for example with decodebin"
             ))
         })?;
         let format = PixelFormat::from_name(info.format().to_str()).ok_or_else(|| {
             let known: Vec<_> = PixelFormat::ALL.iter().map(|f| f.name()).collect();
             unsupported(format!(
-                "format {} is none of {}: put videoconvert before uretinexenhance",
+                "format {} is not one of {}: put videoconvert before uretinexenhance",
                 info.format().to_str(),
                 known.join(", ")
             ))
         })?;
-        if on_gpu && !ON_GPU.contains(&format) {
+        if in_cuda_memory && !CUDA_FORMATS.contains(&format) {
             return Err(unsupported(format!(
-                "format {} is not taken in {}, only {}: put cudaconvert before uretinexenhance",
+                "format {} is not taken in {FEATURE}, only {}: put cudaconvert before uretinexenhance",
                 format.name(),
-                gstcuda::FEATURE,
-                ON_GPU.map(|f| f.name()).join(", ")
+                CUDA_FORMATS.map(|f| f.name()).join(", ")
             )));
         }
         if info.interlace_mode() != VideoInterlaceMode::Progressive {
@@ -111,7 +110,11 @@ impl Stream {
             colorimetry: colorimetry(&info),
         };
         spec.validate()?;
-        Ok(Self { info, spec, on_gpu })
+        Ok(Self {
+            info,
+            spec,
+            in_cuda_memory,
+        })
     }
 
     /// The time from one frame to the next, if the caps tell it.
@@ -136,7 +139,7 @@ fn interlaced(mode: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         format!(
-            "interlaced video (interlace-mode={mode}) cannot be enhanced, its rows are of two moments: \
+            "interlaced video (interlace-mode={mode}) cannot be enhanced, because its rows are of two moments: \
              put deinterlace before uretinexenhance"
         ),
     )

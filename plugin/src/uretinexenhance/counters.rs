@@ -1,5 +1,7 @@
 //! What property `stats` shows: counts, times, lumas, and what is in use.
 
+use std::time::Duration;
+
 use uretinex::{Percentiles, Report, Stage, Statistics};
 
 /// Counts and times since the element was started.
@@ -14,6 +16,8 @@ pub(super) struct Counters {
     pub failed: u64,
     /// Passed on unchanged because that was asked for.
     pub passed: u64,
+    /// How often what the stream remembers of its frames was dropped.
+    pub resets: u64,
     /// The backend and the model pack, once they are loaded.
     pub in_use: Option<InUse>,
 }
@@ -34,29 +38,20 @@ impl Counters {
         }
     }
 
-    /// Adds an enhanced frame.
-    pub fn add(&mut self, report: &Report, ratio: f32) {
-        self.statistics.add(report);
+    /// Adds an enhanced frame on which the element spent `time`.
+    pub fn add(&mut self, report: &Report, time: Duration, ratio: f32) {
+        self.statistics.add(report, time);
         self.ratio = Some(ratio);
-    }
-
-    /// Enhanced frames.
-    pub fn frames(&self) -> u64 {
-        self.statistics.frames()
-    }
-
-    /// The whole frame's time.
-    pub fn total(&self) -> Percentiles {
-        self.statistics.total()
     }
 
     /// Everything, as users see it; `ratio` stands in until there is a frame.
     pub fn structure(&self, ratio: f32) -> gst::Structure {
         let mut s = gst::Structure::builder("uretinexenhance-stats")
-            .field("frames", self.frames())
+            .field("frames", self.statistics.frames())
             .field("dropped", self.dropped)
             .field("failed", self.failed)
             .field("passed", self.passed)
+            .field("resets", self.resets)
             .field("backend", self.in_use.as_ref().map(|u| u.backend))
             .field("model", self.in_use.as_ref().map(|u| u.model.as_str()))
             .field("ratio", self.ratio.unwrap_or(ratio))
@@ -68,7 +63,7 @@ impl Counters {
                 s.set(format!("{name}-ms-{percent}"), ms);
             }
         };
-        times("total", self.total());
+        times("total", self.statistics.total());
         for stage in Stage::ALL {
             times(stage.name(), self.statistics.stage(stage));
         }

@@ -1,7 +1,6 @@
 //! From the core's errors to GStreamer's: the only place where the one is mapped to the other.
 
 use gst::glib;
-use gst::prelude::*;
 use uretinex::{Error, ErrorKind};
 
 /// Evaluates `$with` with `$code` bound to the GStreamer error code of a kind; codes are of several types.
@@ -28,6 +27,7 @@ macro_rules! with_code {
                 let $code = gst::LibraryError::Init;
                 $with
             }
+            // Of a GPU or of the host.
             ErrorKind::OutOfMemory => {
                 let $code = gst::ResourceError::NoSpaceLeft;
                 $with
@@ -52,8 +52,7 @@ pub(super) fn message(error: &Error) -> gst::ErrorMessage {
     with_code!(error.kind(), code => gst::ErrorMessage::new(&code, Some(&text), Some(&debug), file, "uretinex", line))
 }
 
-/// Posts a warning on the bus: the stream goes on.
-pub(super) fn warn(element: &super::URetinexEnhance, error: &Error) {
-    let warning = with_code!(error.kind(), code => glib::Error::new(code, &error.to_string()));
-    let _ = element.post_message(gst::message::Warning::builder_from_error(warning).src(element).build());
+/// The error as messages on the bus hold it.
+pub(super) fn glib_error(error: &Error) -> glib::Error {
+    with_code!(error.kind(), code => glib::Error::new(code, &error.to_string()))
 }

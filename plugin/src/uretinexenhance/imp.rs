@@ -1,147 +1,300 @@
-//! The element: buffers in, enhanced buffers out.
+//! The element as GObject and GstBaseTransform see it: it owns the parts, and hands each what it needs.
 //!
-//! Locks: `settings` and `counters` are held for the length of a copy, by any thread. `worker` is held by the
-//! streaming thread while it works on a frame, and by state changes while no frame can come; property access, queries
-//! that do not wait their turn in the stream, and negotiation of caps never take it. It is never held while a buffer is
-//! pushed.
+//! Locks: `settings` and those of the reporter, of the preparation and of CUDA memory are held for the length of a copy,
+//! by any thread. `worker` is held by the streaming thread while it takes caps, prepares a size or works on a frame, and
+//! by flushes, start and stop, when no frame can come. Access to properties, caps and accept-caps queries, and all queries
+//! that do not wait their turn in the stream never take it. It is not held while a buffer is pushed, a message is posted
+//! or engines are waited for.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex};
 use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
-use gst_base::subclass::base_transform::GenerateOutputSuccess;
+use gst_base::subclass::base_transform::{GenerateOutputSuccess, InputBuffer, PrepareOutputBufferSuccess};
 use gst_base::subclass::prelude::*;
-use gst_video::{VideoBufferPool, VideoInfo, VideoMeta};
-use uretinex::{Error, ErrorKind, RATIO_RANGE};
+use uretinex::{Error, ErrorKind, Parameters, PreparationJob, Reset};
 
-use super::caps::{self, Stream};
-use super::counters::{Counters, InUse};
-use super::device::{self, Device};
-use super::latency::Latency;
+use super::caps::{self, VideoStream};
+use super::category::CAT;
+use super::choices::OnEngineBuild;
+use super::counters::InUse;
+use super::cuda_memory::{self, CudaMemory};
+use super::frame_queue::QueuedFrame;
+use super::panics::{lock, without_panic};
+use super::preparation::{Outcome, Preparation};
+use super::reporter::Reporter;
 use super::settings::{self, Live, Settings};
-use super::{CAT, errors, qos};
-use crate::gstcuda::Tenant;
-use flight::Flight;
-use worker::Worker;
-
-mod flight;
-mod worker;
+use super::worker::{Failure, Leaving, Worker};
+use super::{allocation, controller, errors, memory_features, messages, qos};
+use crate::gstcuda::CudaContext;
 
 /// Implementation of the element.
 #[derive(Default)]
 pub struct URetinexEnhance {
     settings: Mutex<Settings>,
-    pub(super) counters: Mutex<Counters>,
+    pub(super) reporter: Reporter,
     worker: Mutex<Option<Worker>>,
-    pub(super) device: Device,
-    latency: Latency,
+    preparation: Preparation,
+    pub(super) cuda: CudaMemory,
     /// Whether the base class marks the frame that comes in as discontinuous when it goes out.
-    marked: AtomicBool,
+    discontinuous: AtomicBool,
     /// Whether what is downstream reads strides from video metas.
     strides_downstream: AtomicBool,
-    /// The caps refused last, so that a retry is not reported again.
-    refused: Mutex<Option<gst::Caps>>,
-}
-
-/// A panic while the lock was held leaves data that is still in order.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs `f`; a panic becomes an error.
-pub(super) fn without_panic<T>(f: impl FnOnce() -> uretinex::Result<T>) -> uretinex::Result<T> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        Err(Error::new(
-            ErrorKind::BackendFailed,
-            format!(
-                "a programming error in uretinex ({}): please report it",
-                text.unwrap_or("panic")
-            ),
-        ))
-    })
 }
 
 impl URetinexEnhance {
+    fn live(&self) -> Live {
+        lock(&self.settings).live
+    }
+
+    /// The frames of `caps`.
+    fn read_caps(&self, caps: &gst::CapsRef) -> Result<VideoStream, Error> {
+        VideoStream::new(caps, || self.lacks_cuda())
+    }
+
     /// Why frames in CUDA memory are not taken, if they are not.
     fn lacks_cuda(&self) -> Option<String> {
         let (backend, _) = lock(&self.settings).device();
-        let in_use = lock(&self.counters).in_use.as_ref().map(|u| u.backend);
-        self.device.lacks(backend, in_use)
+        self.cuda.lacks(backend, self.reporter.backend_in_use())
     }
 
     /// What `caps` leaves where CUDA memory is not taken; none if that is all of it.
     fn without_cuda(&self, caps: &gst::Caps) -> Option<gst::Caps> {
-        let lacks = device::mentioned(caps).then(|| self.lacks_cuda()).flatten()?;
+        let lacks = memory_features::allows_cuda(caps)
+            .then(|| self.lacks_cuda())
+            .flatten()?;
         gst::debug!(CAT, imp = self, "CUDA memory is not offered: {lacks}");
-        Some(device::without(caps))
+        Some(memory_features::without_cuda(caps))
     }
 
-    /// Sets controlled properties to their values at the buffer's time.
-    fn follow_controller(&self, buffer: &gst::BufferRef) {
-        let element = self.obj();
-        if !element.has_active_control_bindings() {
-            return;
+    /// Sees a caps event before the pad asks whether the caps are taken, and refuses the event if they are not.
+    fn see_caps(&self, caps: &gst::CapsRef) {
+        if let Err(error) = self.read_caps(caps) {
+            self.drain_before("caps that are refused");
+            self.reporter.refused(self.obj().upcast_ref(), &caps.to_owned(), &error);
         }
-        let segment = element.segment();
-        let Some(time) = segment
-            .downcast_ref::<gst::ClockTime>()
-            .and_then(|s| s.to_stream_time(buffer.pts()))
-        else {
-            return;
+    }
+
+    /// Begins to prepare a size on a thread of its own.
+    fn start_preparation(&self, job: PreparationJob, context: Option<CudaContext>) -> Result<(), Error> {
+        let element = self.obj().upcast_ref::<gst::Element>().downgrade();
+        self.preparation.start(
+            move |observer| {
+                // Dropped after the job, whichever way it goes.
+                let _context = context;
+                job.run(observer)
+            },
+            move |kind, text| {
+                if let Some(element) = element.upgrade() {
+                    messages::progress(&element, kind, text);
+                }
+            },
+        )
+    }
+
+    /// Takes the stream of new caps; true if the latency has changed.
+    fn set_stream(&self, stream: &VideoStream) -> Result<bool, Error> {
+        let mut worker = lock(&self.worker);
+        let Some(worker) = worker.as_mut() else {
+            return Ok(false);
         };
-        if let Err(e) = element.sync_values(time) {
-            gst::debug!(CAT, imp = self, "{e}");
+        if worker.is_new(stream) {
+            self.preparation.cancel();
         }
-        for (name, range) in [("ratio", RATIO_RANGE), ("strength", 0.0..=1.0)] {
-            let binding = element.control_binding(name);
-            let value = binding
-                .and_then(|b| ControlBindingExt::value(&b, time))
-                .and_then(|v| v.get::<f32>().ok());
-            if let Some(value) = value.filter(|v| !range.contains(v)) {
-                self.report_curve(name, value, range);
+        let preparing = self.preparation.is_wanted();
+        worker.set_stream(stream, preparing, &|job, context| self.start_preparation(job, context))?;
+        self.note_resets(worker);
+        Ok(self.update_latency(worker))
+    }
+
+    /// Takes a trial frame where none of the size has been taken, and settles for how long frames are held back; true if
+    /// the latency has changed.
+    fn update_latency(&self, worker: &mut Worker) -> bool {
+        let (latency, preparing) = (&self.reporter.latency, self.preparation.is_wanted());
+        let trial = match self.live().passes_through() {
+            true => None,
+            false => worker.try_frame(preparing),
+        };
+        let tried = trial.is_some_and(|time| latency.begin(time));
+        let (_, held) = worker.held(preparing, latency.is_live());
+        latency.hold(held) || tried
+    }
+
+    /// The parameters that a frame is enhanced with, once engines are ready or the stream goes on without them; none if it
+    /// goes through untouched.
+    fn parameters_for(&self, input: &gst::BufferRef) -> Result<Option<Parameters>, gst::FlowError> {
+        controller::follow(self.obj().upcast_ref(), input, |error| {
+            self.reporter.curve_outside(self.obj().upcast_ref(), &error);
+        });
+        let is_gap = input.size() == 0 && input.flags().contains(gst::BufferFlags::GAP);
+        if is_gap || self.live().passes_through() {
+            return Ok(None);
+        }
+        self.await_preparation()?;
+        let latency_changed = lock(&self.worker)
+            .as_mut()
+            .is_some_and(|worker| self.update_latency(worker));
+        if latency_changed {
+            self.reporter.tell_latency(self.obj().upcast_ref());
+        }
+        let live = self.live();
+        Ok((!live.passes_through()).then_some(live.parameters))
+    }
+
+    /// Returns when the size is prepared, or the stream goes on while it is.
+    fn await_preparation(&self) -> Result<(), gst::FlowError> {
+        let wait = lock(&self.settings).on_engine_build == OnEngineBuild::Wait;
+        loop {
+            let outcome = self.preparation.outcome(wait);
+            let mut guard = lock(&self.worker);
+            let Some(worker) = guard.as_mut() else {
+                return Ok(());
+            };
+            let prepared = match outcome {
+                Outcome::UnderWay => return Ok(()),
+                Outcome::Interrupted => Err(Error::new(ErrorKind::Cancelled, "flushed or stopped")),
+                Outcome::Ended(outcome) => worker.finish_preparation(outcome).map(|()| true),
+                Outcome::None => worker.prepare_again(&|job, context| self.start_preparation(job, context)),
+            };
+            drop(guard);
+            match prepared {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(gst::FlowError::Flushing),
+                Err(error) => {
+                    messages::error(self.obj().upcast_ref(), &error);
+                    return Err(gst::FlowError::Error);
+                }
             }
         }
     }
 
-    fn report_curve(&self, name: &str, value: f32, range: std::ops::RangeInclusive<f32>) {
-        let mut worker = lock(&self.worker);
-        let Some(worker) = worker.as_mut().filter(|w| !w.warned_of_curve) else {
-            return;
-        };
-        worker.warned_of_curve = true;
-        let error = Error::new(
-            ErrorKind::InvalidOption,
-            format!(
-                "the controller's curve gives {name} {value}, outside {} to {}: the nearest value within is used; \
-                 correct the curve",
-                range.start(),
-                range.end()
-            ),
-        );
-        gst::warning!(CAT, imp = self, "{error}");
-        errors::warn(&self.obj(), &error);
-    }
-
-    /// Puts an error about caps on the bus, once for the same caps.
-    fn refuse(&self, caps: &gst::Caps, error: &Error) {
-        gst::error!(CAT, imp = self, "{error}: {caps}");
-        if lock(&self.refused)
-            .replace(caps.clone())
-            .is_none_or(|before| before != *caps)
-        {
-            self.post_error_message(errors::message(error));
+    /// An empty buffer of the pool with the metadata of `input`.
+    fn new_output(&self, input: &gst::Buffer) -> Result<gst::Buffer, gst::FlowError> {
+        match self.parent_prepare_output_buffer(InputBuffer::Readable(input))? {
+            PrepareOutputBufferSuccess::Buffer(output) => Ok(output),
+            _ => Err(gst::FlowError::Error),
         }
     }
 
-    fn live(&self) -> Live {
-        lock(&self.settings).live
+    /// Takes a frame in: with `parameters` it is submitted, or enhanced at once; otherwise it is left as it is.
+    fn take_in(&self, input: gst::Buffer, parameters: Option<Parameters>) -> Result<(), gst::FlowError> {
+        let mut guard = lock(&self.worker);
+        let worker = guard.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
+        let preparing = self.preparation.is_wanted();
+        let (mut enhanced, mut backend) = (Err(Failure::PassedThrough), None);
+        if let Some(parameters) = parameters {
+            let (frames, _) = worker.held(preparing, self.reporter.latency.is_live());
+            // A frame that is marked as discontinuous does not stay.
+            let stay = if self.discontinuous.load(Ordering::Relaxed) {
+                0
+            } else {
+                frames
+            };
+            enhanced = worker.enhance(&input, parameters, stay, preparing, &|input| self.new_output(input));
+            backend = worker.backend(preparing);
+        }
+        let (frame, failure) = match enhanced {
+            Ok(frame) => (frame, None),
+            Err(Failure::Flow(error)) => return Err(error),
+            Err(failure) => (QueuedFrame::Untouched(input), Some(failure)),
+        };
+        worker.queue.push(frame);
+        self.note_resets(worker);
+        drop(guard);
+        if let Some((backend, in_cuda_memory)) = backend
+            && self.reporter.set_backend(self.obj().upcast_ref(), backend)
+            && in_cuda_memory
+        {
+            // Memory of another kind may be taken from here on.
+            self.obj().reconfigure_sink();
+        }
+        failure.map_or(Ok(()), |failure| self.passed_on(failure))
+    }
+
+    /// The oldest frame, if its turn has come, or if `all` are to go. The element has worked on it since `started`.
+    fn give_out(&self, all: bool, started: Instant) -> Result<Option<gst::Buffer>, gst::FlowError> {
+        let mut guard = lock(&self.worker);
+        let Some(worker) = guard.as_mut() else {
+            return Ok(None);
+        };
+        let leaving = worker.give_out(all, &|input| self.new_output(input))?;
+        self.note_resets(worker);
+        drop(guard);
+        let Some(Leaving {
+            buffer,
+            enhanced,
+            failure,
+        }) = leaving
+        else {
+            return Ok(None);
+        };
+        if let Some((report, ratio)) = enhanced {
+            self.reporter
+                .enhanced(self.obj().upcast_ref(), &report, started.elapsed(), ratio);
+        }
+        if let Some(failure) = failure {
+            self.passed_on(failure)?;
+        }
+        Ok(Some(buffer))
+    }
+
+    /// Sends on all frames that are inside, before whatever comes next.
+    fn drain(&self) -> Result<(), gst::FlowError> {
+        let drained = loop {
+            match self.give_out(true, Instant::now()) {
+                Ok(None) => break Ok(()),
+                Ok(Some(output)) => {
+                    if let Err(error) = self.obj().src_pad().push(output) {
+                        break Err(error);
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        if drained.is_err() {
+            // Nobody takes the others.
+            if let Some(worker) = lock(&self.worker).as_mut() {
+                worker.forget();
+            }
+        }
+        drained
+    }
+
+    /// As [`drain`](Self::drain), where the stream's end is for the next frame to find.
+    fn drain_before(&self, what: &str) {
+        if let Err(error) = self.drain() {
+            gst::debug!(CAT, imp = self, "frames before {what} are dropped: {error}");
+        }
+    }
+
+    /// The next frame does not continue the ones before. After a flush, these are dropped.
+    fn interrupt(&self, reason: Reset) {
+        if let Some(worker) = lock(&self.worker).as_mut() {
+            if reason == Reset::Flush {
+                worker.forget();
+            }
+            worker.reset(reason);
+            self.note_resets(worker);
+        }
+    }
+
+    fn note_resets(&self, worker: &Worker) {
+        self.reporter.counters().resets = worker.resets();
+    }
+
+    /// Counts a frame that goes on as it came.
+    fn passed_on(&self, failure: Failure) -> Result<(), gst::FlowError> {
+        match failure {
+            Failure::Flow(error) => return Err(error),
+            Failure::PassedThrough => self.reporter.counters().passed += 1,
+            Failure::Frame(error) => self.reporter.failed(self.obj().upcast_ref(), &error),
+        }
+        Ok(())
     }
 }
 
@@ -163,7 +316,7 @@ impl ObjectImpl for URetinexEnhance {
             return qos::set_enabled(&*self.obj(), value.get().expect("of the specified type"));
         }
         let live = pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
-        if !live && lock(&self.counters).in_use.is_some() {
+        if !live && self.reporter.backend_in_use().is_some() {
             gst::warning!(
                 CAT,
                 imp = self,
@@ -179,38 +332,61 @@ impl ObjectImpl for URetinexEnhance {
             "qos" => qos::is_enabled(&*self.obj()).to_value(),
             "stats" => {
                 let ratio = self.live().parameters.ratio;
-                lock(&self.counters).structure(ratio).to_value()
+                self.reporter.counters().structure(ratio).to_value()
             }
-            "backend-in-use" => lock(&self.counters).in_use.as_ref().map(|u| u.backend).to_value(),
+            "backend-in-use" => self.reporter.backend_in_use().to_value(),
             name => lock(&self.settings).get(name).expect("a property of the table"),
         }
     }
 
     fn constructed(&self) {
         self.parent_constructed();
-        qos::set_enabled(&*self.obj(), true);
+        let element = self.obj();
+        qos::set_enabled(&*element, true);
         // Frames marked as gaps keep their mark.
-        self.obj().set_gap_aware(true);
+        element.set_gap_aware(true);
+        // A pad asks whether caps are taken before it hands on the event that brings them, and drops the event if they are
+        // not: only a probe sees it.
+        let weak = self.downgrade();
+        let events = gst::PadProbeType::EVENT_DOWNSTREAM;
+        element.sink_pad().add_probe(events, move |_, info| {
+            if let Some(gst::PadProbeData::Event(event)) = &info.data
+                && let gst::EventView::Caps(event) = event.view()
+                && let Some(this) = weak.upgrade()
+            {
+                this.see_caps(event.caps());
+            }
+            gst::PadProbeReturn::Ok
+        });
     }
 }
 
 impl GstObjectImpl for URetinexEnhance {}
 
 impl ElementImpl for URetinexEnhance {
+    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::PausedToReady {
+            // A frame that waits for engines holds the stream lock of its pad, which the change needs.
+            self.preparation.close();
+        }
+        self.parent_change_state(transition)
+    }
+
     fn set_context(&self, context: &gst::Context) {
-        let (backend, device) = lock(&self.settings).device();
-        self.device
-            .set_context(self.obj().upcast_ref(), context, backend, device);
+        let (_, device) = lock(&self.settings).device();
+        self.cuda.set_context(self.obj().upcast_ref(), context, device);
         self.parent_set_context(context);
     }
 
     fn post_message(&self, message: gst::Message) -> bool {
-        let asks =
-            matches!(message.view(), gst::MessageView::NeedContext(need) if device::is_context(need.context_type()));
+        let asks = matches!(
+            message.view(),
+            gst::MessageView::NeedContext(need) if cuda_memory::is_context(need.context_type())
+        );
         let posted = self.parent_post_message(message);
         if asks {
-            let (backend, device) = lock(&self.settings).device();
-            self.device.asked(self.obj().upcast_ref(), backend, device);
+            let (_, device) = lock(&self.settings).device();
+            self.cuda.asked(self.obj().upcast_ref(), device);
         }
         posted
     }
@@ -248,59 +424,55 @@ impl BaseTransformImpl for URetinexEnhance {
     /// READY to PAUSED: loads the pack, so that whatever is wrong with it fails the state change.
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let (options, (backend, device)) = (settings.options(), settings.device());
-        gst::debug!(CAT, imp = self, "{options:?}");
-        let context = self.device.start(self.obj().upcast_ref(), backend, device);
-        let tenant = without_panic(|| Tenant::new(&options, context)).map_err(|e| {
-            self.device.stop();
+        let (backend, device) = settings.device();
+        gst::debug!(CAT, imp = self, "{settings:?}");
+        self.preparation.open();
+        let context = self.cuda.start(self.obj().upcast_ref(), backend, device);
+        let worker = without_panic(|| Worker::new(&settings, context)).map_err(|e| {
+            self.cuda.stop();
             errors::message(&e)
         })?;
-        *lock(&self.counters) = Counters::of(InUse {
-            backend: tenant.enhancer.backend_name(),
-            model: tenant.enhancer.model().name.clone(),
+        self.reporter.start(InUse {
+            backend: worker.enhancer.enhancer.backend_name(),
+            model: worker.enhancer.enhancer.model().name.clone(),
         });
-        *lock(&self.worker) = Some(Worker {
-            tenant,
-            stream: None,
-            building: None,
-            stand_in: None,
-            flight: Flight::new(settings.frames_in_flight),
-            warned: Vec::new(),
-            warned_of_curve: false,
-        });
-        self.latency.reset();
-        *lock(&self.refused) = None;
+        *lock(&self.worker) = Some(worker);
         self.obj().notify("backend-in-use");
         Ok(())
     }
 
     /// PAUSED to READY: the statistics stay readable until the next start.
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *lock(&self.worker) = None;
-        lock(&self.counters).in_use = None;
-        self.device.stop();
+        self.preparation.join();
+        let worker = lock(&self.worker).take();
+        drop(worker);
+        self.reporter.stop();
+        self.cuda.stop();
         Ok(())
     }
 
-    /// Upstream learns why its caps are refused when it sends them, from the bus.
     fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
-        match direction {
-            gst::PadDirection::Sink => caps.structure(0).is_some_and(|s| s.name() == "video/x-raw"),
-            _ => self.parent_accept_caps(direction, caps),
+        if !caps.is_fixed() {
+            return self.parent_accept_caps(direction, caps);
         }
+        let read = self.read_caps(caps);
+        if let Err(error) = &read
+            && direction == gst::PadDirection::Sink
+        {
+            self.reporter.declined(self.obj().upcast_ref(), caps, error);
+        }
+        read.is_ok()
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
-        if event.type_() == gst::EventType::FlushStop {
-            self.forget();
-        } else if event.is_serialized() {
-            self.drain_before("an event");
-        }
-        if let gst::EventView::Caps(e) = event.view()
-            && let Err(error) = Stream::new(e.caps(), || self.lacks_cuda())
-        {
-            self.refuse(&e.caps_owned(), &error);
-            return false;
+        match event.type_() {
+            gst::EventType::FlushStart => self.preparation.set_flushing(true),
+            gst::EventType::FlushStop => {
+                self.interrupt(Reset::Flush);
+                self.preparation.set_flushing(false);
+            }
+            _ if event.is_serialized() => self.drain_before("an event"),
+            _ => {}
         }
         self.parent_sink_event(event)
     }
@@ -308,29 +480,17 @@ impl BaseTransformImpl for URetinexEnhance {
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         // Downstream may have asked for them, with no event from upstream.
         self.drain_before("new caps");
-        let prepared = Stream::new(incaps, || self.lacks_cuda()).and_then(|stream| {
-            let mut worker = lock(&self.worker);
-            let mut latency_changed = false;
-            if let Some(worker) = worker.as_mut() {
-                self.make_ready(worker, &stream)?;
-                latency_changed = self.plan(worker, &stream);
-                worker.stream = Some(stream.clone());
-            }
-            Ok((stream, latency_changed))
-        });
-        let stream = match prepared {
-            Ok((stream, latency_changed)) => {
-                if latency_changed {
-                    self.tell_latency();
-                }
-                stream
-            }
-            Err(error) => {
-                self.refuse(incaps, &error);
-                return Err(gst::loggable_error!(CAT, "{error}"));
-            }
-        };
-        *lock(&self.refused) = None;
+        let taken = self
+            .read_caps(incaps)
+            .and_then(|stream| Ok((self.set_stream(&stream)?, stream)));
+        let (latency_changed, stream) = taken.map_err(|error| {
+            self.reporter.refused(self.obj().upcast_ref(), incaps, &error);
+            gst::loggable_error!(CAT, "{error}")
+        })?;
+        self.reporter.caps_taken();
+        if latency_changed {
+            self.reporter.tell_latency(self.obj().upcast_ref());
+        }
         if let Some(transfer) = stream.high_dynamic_range() {
             let error = Error::new(
                 ErrorKind::Unsupported,
@@ -339,19 +499,18 @@ impl BaseTransformImpl for URetinexEnhance {
                      colours may be off; convert it to BT.709 first"
                 ),
             );
-            gst::warning!(CAT, imp = self, "{error}");
-            errors::warn(&self.obj(), &error);
+            messages::warn(self.obj().upcast_ref(), &error);
         }
         gst::info!(CAT, imp = self, "frames are {:?}", stream.spec);
         Ok(())
     }
 
     fn unit_size(&self, caps: &gst::Caps) -> Option<usize> {
-        VideoInfo::from_caps(caps).ok().map(|info| info.size())
+        allocation::frame_size(caps)
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
-        if query.type_() == gst::QueryType::Context && self.device.answer(self.obj().upcast_ref(), query) {
+        if query.type_() == gst::QueryType::Context && self.cuda.answer(self.obj().upcast_ref(), query) {
             return true;
         }
         if direction == gst::PadDirection::Sink && query.is_serialized() {
@@ -363,8 +522,8 @@ impl BaseTransformImpl for URetinexEnhance {
         match query.view_mut() {
             gst::QueryViewMut::Latency(q) if direction == gst::PadDirection::Src => {
                 let (live, min, max) = q.result();
-                let own = self.latency.reported();
-                self.latency.set_live(live);
+                let own = self.reporter.latency.reported();
+                self.reporter.latency.set_live(live);
                 q.set(live, min + own, max.map(|max| max + own));
             }
             gst::QueryViewMut::Caps(q) => {
@@ -378,23 +537,8 @@ impl BaseTransformImpl for URetinexEnhance {
     }
 
     fn decide_allocation(&self, query: &mut gst::query::Allocation) -> Result<(), gst::LoggableError> {
-        let strides = query.find_allocation_meta::<VideoMeta>().is_some();
+        let strides = allocation::decide(query, &self.cuda)?;
         self.strides_downstream.store(strides, Ordering::Relaxed);
-        let on_gpu = query.get_owned().0.filter(|caps| device::holds(caps));
-        if let Some(caps) = on_gpu {
-            self.device
-                .decide(query, &caps)
-                .map_err(|e| gst::loggable_error!(CAT, "{e}"))?;
-        } else if query.allocation_pools().next().is_none()
-            && let (Some(caps), _) = query.get_owned()
-        {
-            let size = self.unit_size(&caps).unwrap_or(0) as u32;
-            let pool = VideoBufferPool::new();
-            let mut config = pool.config();
-            config.set_params(Some(&caps), size, 0, 0);
-            pool.set_config(config).map_err(|e| gst::loggable_error!(CAT, "{e}"))?;
-            query.add_allocation_pool(Some(&pool), size, 0, 0);
-        }
         self.parent_decide_allocation(query)
     }
 
@@ -404,25 +548,8 @@ impl BaseTransformImpl for URetinexEnhance {
         query: &mut gst::query::Allocation,
     ) -> Result<(), gst::LoggableError> {
         self.parent_propose_allocation(decide_query, query)?;
-        if let (Some(caps), need_pool) = query.get_owned()
-            && device::holds(&caps)
-        {
-            let proposed = self.device.propose(query, &caps, need_pool);
-            return proposed.map_err(|e| gst::loggable_error!(CAT, "{e}"));
-        }
-        let held = self.latency.held();
-        if !held.is_zero()
-            && let (Some(caps), _) = query.get_owned()
-        {
-            // One stays here while the next one is on its way.
-            let size = self.unit_size(&caps).unwrap_or(0) as u32;
-            query.add_allocation_pool(None::<&gst::BufferPool>, size, 2, 0);
-        }
-        // Buffers may go downstream as they came: their strides have to be welcome there.
-        if self.strides_downstream.load(Ordering::Relaxed) && query.find_allocation_meta::<VideoMeta>().is_none() {
-            query.add_allocation_meta::<VideoMeta>(None);
-        }
-        Ok(())
+        let held = !self.reporter.latency.held().is_zero();
+        allocation::propose(query, &self.cuda, held, self.strides_downstream.load(Ordering::Relaxed))
     }
 
     /// All metas are kept but those about memory, which the base class leaves out before it asks.
@@ -439,11 +566,12 @@ impl BaseTransformImpl for URetinexEnhance {
         if is_discont {
             // The next frame that goes out is marked: let it be this one.
             self.drain()?;
+            self.interrupt(Reset::Discontinuity);
         }
         let flow = self.parent_submit_input_buffer(is_discont, inbuf)?;
-        self.marked.store(is_discont, Ordering::Relaxed);
+        self.discontinuous.store(is_discont, Ordering::Relaxed);
         if flow == gst_base::BASE_TRANSFORM_FLOW_DROPPED {
-            lock(&self.counters).dropped += 1;
+            self.reporter.counters().dropped += 1;
             self.drain()?;
         }
         Ok(flow)
@@ -451,11 +579,19 @@ impl BaseTransformImpl for URetinexEnhance {
 
     /// Called until there is nothing to give out.
     fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let input = match self.take_queued_buffer() {
+            Some(input) => Some((self.parameters_for(&input)?, input)),
+            None => None,
+        };
+        // All times of frames are measured from here, after what had to be waited for.
         let started = Instant::now();
-        if let Some(input) = self.take_queued_buffer() {
-            self.take_in(input, self.marked.load(Ordering::Relaxed), started)?;
+        if let Some((parameters, input)) = input {
+            self.take_in(input, parameters)?;
         }
         let output = self.give_out(false, started)?;
         Ok(output.map_or(GenerateOutputSuccess::NoOutput, GenerateOutputSuccess::Buffer))
     }
 }
+
+#[cfg(test)]
+mod tests;

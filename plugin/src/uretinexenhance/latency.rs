@@ -1,19 +1,27 @@
-//! The time that the element tells latency queries: that of processing (the 95th percentile, rounded up, and held
-//! steady), and that for which frames are held back.
+//! The time that the element adds to latency queries: what a frame takes (the 95th percentile, rounded up and held
+//! steady), and the time for which frames are held back.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use uretinex::{Report, Statistics};
+
+use super::panics::lock;
 
 /// How often, in frames, the measured time is compared with the reported one.
-pub(super) const INTERVAL: u64 = 8;
+const INTERVAL: u64 = 8;
 
-/// What latency queries are answered with. All access is from several threads, without waiting.
+/// What latency queries are answered with. Queries come from any thread and wait for nothing.
 #[derive(Debug, Default)]
 pub(super) struct Latency {
-    /// Milliseconds of processing.
+    /// Milliseconds that a frame takes.
     processing: AtomicU64,
     /// Nanoseconds for which frames are held back.
     held: AtomicU64,
     live: AtomicBool,
+    /// The frames of the current size. Only the streaming thread takes this lock.
+    frames: Mutex<Statistics>,
 }
 
 impl Latency {
@@ -22,6 +30,7 @@ impl Latency {
         self.processing.store(0, Ordering::Relaxed);
         self.held.store(0, Ordering::Relaxed);
         self.live.store(false, Ordering::Relaxed);
+        *lock(&self.frames) = Statistics::default();
     }
 
     /// The time to add to the latency of what is upstream.
@@ -50,12 +59,31 @@ impl Latency {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// Takes a measured 95th percentile, in milliseconds; true if the pipeline has to ask for the latency again.
+    /// Begins with frames of another size, of which a trial frame took `trial`; true if the pipeline has to ask for the
+    /// latency again.
+    pub fn begin(&self, trial: Duration) -> bool {
+        *lock(&self.frames) = Statistics::default();
+        self.measured(trial.as_secs_f64() * 1e3)
+    }
+
+    /// Takes the time that a frame took; true if the pipeline has to ask for the latency again.
+    pub fn add(&self, report: &Report, time: Duration) -> bool {
+        let mut frames = lock(&self.frames);
+        frames.add(report, time);
+        if frames.frames() % INTERVAL != 1 {
+            return false;
+        }
+        let p95 = frames.total().p95;
+        drop(frames);
+        self.measured(p95)
+    }
+
+    /// Takes a measured time, in milliseconds; true if the pipeline has to ask for the latency again.
     ///
     /// The reported time follows when the measured one exceeds it, with a tenth to spare, or falls below half of it.
-    pub fn measured(&self, p95: f64) -> bool {
+    fn measured(&self, time: f64) -> bool {
         let reported = self.processing.load(Ordering::Relaxed);
-        let needed = p95.ceil() as u64;
+        let needed = time.ceil() as u64;
         if needed <= reported && needed * 2 >= reported {
             return false;
         }
@@ -86,6 +114,24 @@ mod tests {
             assert_eq!(latency.measured(p95), again, "p95 {p95}");
             assert_eq!(latency.reported().mseconds(), reported, "p95 {p95}");
         }
+    }
+
+    #[test]
+    fn frames_of_an_earlier_size_do_not_count() {
+        let latency = Latency::default();
+        latency.set_live(true);
+        let report = Report::default();
+        let take = |frames: u64, ms: u64| {
+            let again = (0..frames).map(|_| latency.add(&report, Duration::from_millis(ms)));
+            (again.filter(|again| *again).count(), latency.reported().mseconds())
+        };
+        assert!(latency.begin(Duration::from_millis(10)));
+        assert_eq!(take(100, 10), (0, 11));
+        // A larger size, and back to the smaller one.
+        assert!(latency.begin(Duration::from_millis(40)));
+        assert_eq!(take(100, 40), (0, 44));
+        assert!(latency.begin(Duration::from_millis(10)));
+        assert_eq!(take(100, 10), (0, 11));
     }
 
     #[test]

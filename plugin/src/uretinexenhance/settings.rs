@@ -7,11 +7,11 @@ use gst::glib;
 use gst::prelude::*;
 use uretinex::{MAX_SIDE, Options, Parameters, RATIO_RANGE};
 
-use super::{Backend, OnEngineBuild, Precision};
+use super::choices::{Backend, OnEngineBuild, Precision};
 
 /// The most threads that can be asked for.
 const MAX_THREADS: u32 = 1024;
-/// The most frames under way at once that can be asked for: as many as a backend takes.
+/// The most frames in flight that can be asked for: as many as a backend takes at once.
 const MAX_IN_FLIGHT: u32 = 2;
 /// The highest GPU number that can be asked for.
 const MAX_DEVICE: u32 = 63;
@@ -183,7 +183,7 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecUInt::builder("device-id")
                 .nick("Device ID")
-                .blurb("The GPU to work on, counted from 0; without meaning on a CPU")
+                .blurb("The GPU to work on, counted from 0; of no effect on a CPU")
                 .maximum(MAX_DEVICE)
                 .default_value(d.device_id)
                 .mutable_ready()

@@ -1,7 +1,7 @@
-//! The plain reference: a graph run number by number, as its operations are defined.
+//! The plain reference: runs a graph number by number, as its operations are defined.
 
-use super::graph::{Binary, Graph, Op, Space, Unary};
-use super::pointwise::{Code, scalar};
+use crate::cpu::engine::graph::{Binary, Graph, Op, Space, Unary};
+use crate::cpu::engine::kernels::{Code, scalar};
 
 /// All outputs for frames of `width` × `height`, computed in 64 bits.
 pub fn reference(graph: &Graph, inputs: &[Vec<f32>], width: usize, height: usize) -> Vec<Vec<f32>> {

@@ -1,8 +1,8 @@
-//! ONNX files made on the spot, and what the `rten` crate makes of them.
+//! Builds ONNX files for tests, and runs them with the `rten` crate.
 
-use super::graph::Port;
+use crate::cpu::engine::graph::Port;
 
-/// Numbers from -0.5 to 0.5 that look random.
+/// Pseudo-random numbers from -0.5 to 0.5.
 pub fn noise(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
     let mut next = || {
@@ -14,7 +14,7 @@ pub fn noise(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// A message of protocol buffers that grows.
+/// A protocol buffer message that fields are added to.
 #[derive(Default, Clone)]
 struct Message(Vec<u8>);
 
@@ -44,7 +44,7 @@ impl Message {
     }
 }
 
-/// A model that grows node by node.
+/// A model that nodes are added to.
 pub struct Model {
     graph: Message,
     names: usize,
@@ -195,7 +195,7 @@ impl Model {
             .out()
     }
 
-    /// A convolution with weights that keep the size of the numbers.
+    /// A convolution whose results are about as large as its inputs.
     pub fn conv(&mut self, x: &str, inputs: usize, outputs: usize, kernel: usize, bias: bool) -> String {
         let count = outputs * inputs * kernel * kernel;
         let gain = 3.0 / ((inputs * kernel * kernel) as f32).sqrt();

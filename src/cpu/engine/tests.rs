@@ -1,14 +1,14 @@
-//! Whole networks of every operator and form against the plain reference and against the `rten` crate, at every level
-//! that the machine has.
+//! Whole networks of every operator and form against the plain reference and against the `rten` crate, with all kernels
+//! that the processor can run.
 
-use super::graph::{Graph, Space};
-use super::onnx::Onnx;
-use super::reference::reference;
-use super::testing::{Model, noise};
-use super::{Network, Products, graph::Port, workspace};
-use crate::pack::{Pack, Precision, Subnetwork};
-use crate::pool::Pool;
-use crate::simd::Level;
+use crate::cpu::capabilities::{Capabilities, Level};
+use crate::cpu::engine::graph::{Graph, Port, Space};
+use crate::cpu::engine::reference::reference;
+use crate::cpu::engine::testing::{Model, noise};
+use crate::cpu::engine::{Kernels, Network, Workspace, workspace};
+use crate::cpu::threads::Pool;
+use crate::pack::onnx::Onnx;
+use crate::pack::{Pack, Precision, Subnetwork, Variant};
 
 /// A case: its name, its ports, and its nodes.
 struct Case {
@@ -329,17 +329,20 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, |m, d| if d > m || d.is_nan() { d } else { m })
 }
 
-/// The ways to compute products at a level, each with the error that it may have: of the largest number for floats,
-/// and for 16-bit numbers 50 dB below it on the mean.
-fn products(level: Level) -> Vec<(Products, f32)> {
-    let all = [(Products::Float, 3e-5), (Products::Fixed, 3.2e-3)];
-    let fixed = level.has_fixed_point();
-    all.into_iter().filter(|p| p.0 == Products::Float || fixed).collect()
+/// All kernels of the processor, each with the error that it may have: of the largest number for floats, and for 16-bit
+/// block floating point 50 dB below it on the mean.
+fn kernels() -> Vec<(Kernels, f32)> {
+    let all = Kernels::all(Capabilities::detected()).into_iter();
+    all.map(|kernels| match kernels.precision() {
+        Precision::Fp32 => (kernels, 3e-5),
+        _ => (kernels, 3.2e-3),
+    })
+    .collect()
 }
 
-/// The difference that counts: the largest one for floats, the root of the mean square for 16-bit numbers.
-fn difference(products: Products, a: &[f32], b: &[f32]) -> f32 {
-    if products == Products::Float {
+/// The difference that counts: the largest one for floats, the root of the mean square for other formats.
+fn difference(kernels: Kernels, a: &[f32], b: &[f32]) -> f32 {
+    if kernels.precision() == Precision::Fp32 {
         return largest_difference(a, b);
     }
     let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
@@ -347,7 +350,7 @@ fn difference(products: Products, a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[test]
-fn every_case_at_every_level() {
+fn every_case_with_every_kernel() {
     let mut unknown_to_rten = Vec::new();
     for case in cases() {
         let mut model = Model::new(case.inputs, case.outputs);
@@ -359,7 +362,9 @@ fn every_case_at_every_level() {
             let data = inputs(&graph, width * height);
             let expected = reference(&graph, &data, width, height);
             let scale = expected.iter().flatten().fold(0.1f32, |m, v| m.max(v.abs()));
-            if let Some(theirs) = super::testing::rten(&bytes, case.inputs, case.outputs, &data, width, height) {
+            if let Some(theirs) =
+                crate::cpu::engine::testing::rten(&bytes, case.inputs, case.outputs, &data, width, height)
+            {
                 for (a, b) in theirs.iter().zip(&expected) {
                     let error = largest_difference(a, b) / scale;
                     assert!(
@@ -371,10 +376,8 @@ fn every_case_at_every_level() {
             } else if unknown_to_rten.last() != Some(&case.name) {
                 unknown_to_rten.push(case.name);
             }
-            let levels = Level::available().iter();
-            for (level, products, allowed) in levels.flat_map(|&l| products(l).into_iter().map(move |p| (l, p.0, p.1)))
-            {
-                let network = Network::load(&bytes, case.inputs, case.outputs, level, products).unwrap();
+            for (kernels, allowed) in kernels() {
+                let network = Network::load(&bytes, case.inputs, case.outputs, kernels).unwrap();
                 for threads in [1, 2] {
                     let pool = Pool::new(threads);
                     let mut memory = workspace(&[&network], width, height, pool.threads()).unwrap();
@@ -385,10 +388,10 @@ fn every_case_at_every_level() {
                         let views: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
                         network.run(&pool, &mut memory, 0, &views, &mut outputs).unwrap();
                         for (i, (a, b)) in found.iter().zip(&expected).enumerate() {
-                            let error = difference(products, a, b) / scale;
+                            let error = difference(kernels, a, b) / scale;
                             assert!(
                                 error < allowed,
-                                "{} {width}x{height} {level} {products:?} {threads} threads frame {frame} output {i}: error {error}",
+                                "{} {width}x{height} {kernels} {threads} threads frame {frame} output {i}: error {error}",
                                 case.name
                             );
                         }
@@ -404,25 +407,24 @@ fn every_case_at_every_level() {
     );
 }
 
-/// The packs of the library, subnetwork by subnetwork, against the plain reference; 16-bit products within 45 dB.
+/// The packs of the library, subnetwork by subnetwork, against the plain reference; 16-bit block floating point
+/// within 45 dB.
 #[test]
-fn the_packs_of_the_library_at_every_level() {
+fn the_packs_of_the_library_with_every_kernel() {
     let (width, height) = (48, 32);
     for name in ["full", "lite"] {
         let pack = Pack::open(name).unwrap();
         for subnetwork in Subnetwork::ALL {
             let (inputs_of, outputs_of) = (subnetwork.inputs(), subnetwork.outputs());
-            let bytes = pack.onnx(subnetwork, Precision::Fp32).unwrap();
-            let graph = Graph::new(&Onnx::parse(&bytes).unwrap(), inputs_of, outputs_of).unwrap();
+            let bytes = pack.onnx(subnetwork, Variant::Fp32).unwrap();
+            let graph = Graph::new(&Onnx::parse(bytes).unwrap(), inputs_of, outputs_of).unwrap();
             let mut data = inputs(&graph, width * height);
             // A ratio is at least 1.
             data.iter_mut().filter(|d| d.len() == 1).for_each(|d| d[0] += 3.0);
             let expected = reference(&graph, &data, width, height);
             let scale = expected.iter().flatten().fold(0.1f32, |m, v| m.max(v.abs()));
-            let levels = Level::available().iter();
-            for (level, products, allowed) in levels.flat_map(|&l| products(l).into_iter().map(move |p| (l, p.0, p.1)))
-            {
-                let network = Network::load(&bytes, inputs_of, outputs_of, level, products).unwrap();
+            for (kernels, allowed) in kernels() {
+                let network = Network::load(bytes, inputs_of, outputs_of, kernels).unwrap();
                 let pool = Pool::new(0);
                 let mut memory = workspace(&[&network], width, height, pool.threads()).unwrap();
                 let mut found: Vec<Vec<f32>> = expected.iter().map(|v| vec![f32::NAN; v.len()]).collect();
@@ -430,15 +432,12 @@ fn the_packs_of_the_library_at_every_level() {
                 let views: Vec<&[f32]> = data.iter().map(Vec::as_slice).collect();
                 network.run(&pool, &mut memory, 0, &views, &mut outputs).unwrap();
                 // White noise is harder than pictures, on which the whole network keeps 50 dB (docs/performance.md).
-                let allowed = if products == Products::Fixed { 5.6e-3 } else { allowed };
+                let floats = kernels.precision() == Precision::Fp32;
+                let allowed = if floats { allowed } else { 5.6e-3 };
                 for (a, b) in found.iter().zip(&expected) {
-                    let error = difference(products, a, b) / scale;
-                    println!("{name} {}, {level}, {products:?}: {error:.1e}", subnetwork.name());
-                    assert!(
-                        error < allowed,
-                        "{name} {} {level} {products:?}: error {error}",
-                        subnetwork.name()
-                    );
+                    let error = difference(kernels, a, b) / scale;
+                    println!("{name} {}, {kernels}: {error:.1e}", subnetwork.name());
+                    assert!(error < allowed, "{name} {} {kernels}: error {error}", subnetwork.name());
                 }
             }
         }
@@ -450,7 +449,7 @@ fn the_packs_of_the_library_at_every_level() {
 fn networks_share_memory() {
     let (width, height) = (136, 24);
     let pool = Pool::new(0);
-    let level = Level::current();
+    let kernels = Kernels::floats(Capabilities::current());
     let loaded: Vec<_> = cases()
         .iter()
         .map(|case| {
@@ -458,13 +457,13 @@ fn networks_share_memory() {
             (case.build)(&mut model);
             let bytes = model.bytes();
             let graph = Graph::new(&Onnx::parse(&bytes).unwrap(), case.inputs, case.outputs).unwrap();
-            let network = Network::load(&bytes, case.inputs, case.outputs, level, Products::Float).unwrap();
+            let network = Network::load(&bytes, case.inputs, case.outputs, kernels).unwrap();
             (case.name, network, inputs(&graph, width * height))
         })
         .collect();
-    let run = |memory: &mut super::Workspace, part: usize, network: &Network, data: &[Vec<f32>]| {
+    let run = |memory: &mut Workspace, part: usize, network: &Network, data: &[Vec<f32>]| {
         let mut found: Vec<_> = network
-            .outputs
+            .output_channels()
             .iter()
             .map(|c| vec![f32::NAN; c * width * height])
             .collect();
@@ -485,6 +484,10 @@ fn networks_share_memory() {
             );
         }
     }
+}
+
+fn portable() -> Kernels {
+    Kernels::floats(Capabilities::at(Level::Portable))
 }
 
 #[test]
@@ -526,15 +529,9 @@ fn unsuitable_models_are_refused() {
     for (part, build) in cases {
         let mut model = Model::new(&[("x", 3)], &[("y", 3)]);
         build(&mut model);
-        let error = Network::load(
-            &model.bytes(),
-            &[("x", 3)],
-            &[("y", 3)],
-            Level::Portable,
-            Products::Float,
-        )
-        .err()
-        .expect(part);
+        let error = Network::load(&model.bytes(), &[("x", 3)], &[("y", 3)], portable())
+            .err()
+            .expect(part);
         assert_eq!(error.kind(), crate::error::ErrorKind::ModelInvalid, "{part}");
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
@@ -546,8 +543,7 @@ fn damaged_files_give_errors() {
     let mut model = Model::new(case.inputs, case.outputs);
     (case.build)(&mut model);
     let bytes = model.bytes();
-    let load =
-        |bytes: &[u8]| Network::load(bytes, case.inputs, case.outputs, Level::Portable, Products::Float).map(|_| ());
+    let load = |bytes: &[u8]| Network::load(bytes, case.inputs, case.outputs, portable()).map(|_| ());
     assert!(load(&[]).is_err());
     for len in (0..bytes.len()).step_by(997) {
         assert!(load(&bytes[..len]).is_err(), "cut to {len}");

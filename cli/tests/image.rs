@@ -1,0 +1,179 @@
+//! `uretinex image`: files and folders in and out.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use common::{Folder, assert_well, dark, text, uretinex};
+use image::{ColorType, DynamicImage, ImageFormat, Rgba, RgbaImage};
+
+/// Runs with no network at all: for what has to do with files only.
+fn copy(folder: &Folder, args: &[&str]) -> Output {
+    uretinex(
+        folder,
+        &[&["image"], args, &["--model", "lite", "--backend", "identity"]].concat(),
+    )
+}
+
+fn mean(path: &Path) -> f64 {
+    let pixels = image::open(path).unwrap().into_rgb8();
+    pixels.as_raw().iter().map(|v| f64::from(*v)).sum::<f64>() / pixels.as_raw().len() as f64
+}
+
+#[test]
+fn a_dark_picture_becomes_bright() {
+    let folder = Folder::new();
+    dark().save(folder.path("dark.png")).unwrap();
+    let out = uretinex(
+        &folder,
+        &["image", "dark.png", "bright.png", "--model", "lite", "--ratio", "5"],
+    );
+    assert_well(&out);
+    assert!(text(&out.stdout).contains("32x20"), "{}", text(&out.stdout));
+    assert!(mean(&folder.path("bright.png")) > 1.5 * mean(&folder.path("dark.png")));
+    // No strength, no change.
+    assert_well(&uretinex(
+        &folder,
+        &["image", "dark.png", "same.png", "--model", "lite", "--strength", "0"],
+    ));
+    assert_eq!(image::open(folder.path("same.png")).unwrap().into_rgb8(), dark());
+}
+
+#[test]
+fn pictures_of_every_kind_keep_theirs() {
+    let folder = Folder::new();
+    let rgba = RgbaImage::from_fn(32, 20, |x, y| Rgba([(8 + x) as u8, (10 + y) as u8, 9, (x * 8) as u8]));
+    let rgb = DynamicImage::from(dark());
+    for (name, picture, kept) in [
+        ("grey", DynamicImage::from(rgb.to_luma8()), ColorType::L8),
+        (
+            "grey-alpha",
+            DynamicImage::from(DynamicImage::from(rgba.clone()).to_luma_alpha8()),
+            ColorType::La8,
+        ),
+        ("rgb", rgb.clone(), ColorType::Rgb8),
+        ("rgba", DynamicImage::from(rgba.clone()), ColorType::Rgba8),
+        ("grey-16", DynamicImage::from(rgb.to_luma16()), ColorType::L8),
+        ("rgb-16", DynamicImage::from(rgb.to_rgb16()), ColorType::Rgb8),
+        (
+            "rgba-16",
+            DynamicImage::from(DynamicImage::from(rgba.clone()).to_rgba16()),
+            ColorType::Rgba8,
+        ),
+    ] {
+        let (input, output) = (format!("{name}.png"), format!("{name}-out.png"));
+        picture.save(folder.path(&input)).unwrap();
+        let out = copy(&folder, &[&input, &output]);
+        assert_well(&out);
+        assert_eq!(
+            text(&out.stderr).contains("16-bit"),
+            name.ends_with("16"),
+            "{name}: {}",
+            text(&out.stderr)
+        );
+        let made = image::open(folder.path(&output)).unwrap();
+        assert_eq!(made.color(), kept, "{name}");
+        let (before, after) = (picture.to_rgba8(), made.to_rgba8());
+        assert_eq!(before.dimensions(), after.dimensions(), "{name}");
+        let alpha = |p: &RgbaImage| p.pixels().map(|p| p[3]).collect::<Vec<_>>();
+        assert_eq!(alpha(&before), alpha(&after), "{name}");
+        let far = before
+            .as_raw()
+            .iter()
+            .zip(after.as_raw())
+            .any(|(a, b)| a.abs_diff(*b) > 1);
+        assert!(!far, "{name}: colours moved without a network");
+    }
+}
+
+#[test]
+fn the_cameras_orientation_is_applied() {
+    let folder = Folder::new();
+    let mut jpeg = Vec::new();
+    dark()
+        .write_to(&mut std::io::Cursor::new(&mut jpeg), ImageFormat::Jpeg)
+        .unwrap();
+    // An Exif segment that says "turn by 90°" (tag 0x112, value 6), right behind the start marker.
+    let exif = b"\xff\xe1\0\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    jpeg.splice(2..2, exif.iter().copied());
+    fs::write(folder.path("turned.jpg"), jpeg).unwrap();
+    assert_well(&copy(&folder, &["turned.jpg", "upright.png"]));
+    assert_eq!(image::image_dimensions(folder.path("upright.png")).unwrap(), (20, 32));
+}
+
+#[test]
+fn a_folder_goes_on_behind_a_bad_file() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path("in/deeper")).unwrap();
+    dark().save(folder.path("in/a.png")).unwrap();
+    dark().save(folder.path("in/b.JPG")).unwrap();
+    dark().save(folder.path("in/night.one.jpeg")).unwrap();
+    dark().save(folder.path("in/a.jpeg")).unwrap();
+    fs::write(folder.path("in/bad.png"), b"\x89PNG\r\n\x1a\nrubbish").unwrap();
+    fs::write(folder.path("in/empty.jpg"), b"").unwrap();
+    fs::write(folder.path("in/notes.txt"), b"text").unwrap();
+    let out = copy(&folder, &["in", "made/out"]);
+    let messages = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{messages}");
+    // a.jpeg comes first; a.png would give the same name.
+    assert_eq!(
+        folder.names("made/out"),
+        ["a.png", "b.png", "night.one.png"],
+        "{messages}"
+    );
+    for part in [
+        "error: in/bad.png",
+        "error: in/empty.jpg",
+        "error: in/a.png",
+        "in/notes.txt is skipped",
+        "deeper",
+    ] {
+        assert!(messages.contains(part), "no '{part}' in {messages}");
+    }
+    assert!(
+        text(&out.stdout).contains("3 written, 3 failed, 2 skipped"),
+        "{}",
+        text(&out.stdout)
+    );
+}
+
+#[test]
+fn a_good_folder_ends_well() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("in")).unwrap();
+    dark().save(folder.path("in/a.png")).unwrap();
+    assert_well(&copy(&folder, &["in", "out"]));
+    assert_eq!(folder.names("out"), ["a.png"]);
+}
+
+#[test]
+fn a_file_goes_into_a_folder_that_is_there() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("out")).unwrap();
+    dark().save(folder.path("night.one.png")).unwrap();
+    assert_well(&copy(&folder, &["night.one.png", "out"]));
+    assert_eq!(folder.names("out"), ["night.one.png"]);
+    assert_well(&copy(&folder, &["night.one.png", "night.jpg"]));
+    assert_eq!(
+        image::ImageReader::open(folder.path("night.jpg")).unwrap().format(),
+        Some(ImageFormat::Jpeg)
+    );
+}
+
+#[test]
+fn a_failure_leaves_the_old_result_alone() {
+    let folder = Folder::new();
+    fs::write(folder.path("bad.png"), b"rubbish").unwrap();
+    fs::write(folder.path("out.png"), b"old").unwrap();
+    assert_eq!(copy(&folder, &["bad.png", "out.png"]).status.code(), Some(1));
+    assert_eq!(fs::read(folder.path("out.png")).unwrap(), b"old");
+    // A result replaces it whole.
+    dark().save(folder.path("dark.png")).unwrap();
+    assert_well(&copy(&folder, &["dark.png", "out.png"]));
+    assert_eq!(
+        image::open(folder.path("out.png")).unwrap().into_rgb8().dimensions(),
+        (32, 20)
+    );
+}

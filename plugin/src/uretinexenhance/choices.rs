@@ -1,0 +1,97 @@
+//! The enumerations of the element's properties.
+
+use gst::glib;
+use gst::prelude::*;
+
+/// Property `backend`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstURetinexBackend")]
+#[repr(i32)]
+pub enum Backend {
+    /// The best that works on this machine.
+    #[default]
+    #[enum_value(name = "The best that works on this machine", nick = "auto")]
+    Auto,
+    /// The processor.
+    #[enum_value(name = "The processor", nick = "cpu")]
+    Cpu,
+    /// An NVIDIA GPU through TensorRT.
+    #[enum_value(name = "An NVIDIA GPU through TensorRT", nick = "tensorrt")]
+    TensorRt,
+    /// Colour conversion there and back.
+    #[enum_value(name = "No network, to measure what colour conversion costs", nick = "identity")]
+    Identity,
+}
+
+impl From<Backend> for uretinex::BackendChoice {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Cpu => Self::Cpu,
+            Backend::TensorRt => Self::TensorRt,
+            Backend::Identity => Self::Identity,
+        }
+    }
+}
+
+/// Property `precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstURetinexPrecision")]
+#[repr(i32)]
+pub enum Precision {
+    /// The fastest whose numbers are right.
+    #[default]
+    #[enum_value(
+        name = "On a GPU 16 bits where their results come near those of 32 bits, on a CPU 32 bits",
+        nick = "auto"
+    )]
+    Auto,
+    /// 32-bit floating point.
+    #[enum_value(name = "32-bit floating point", nick = "fp32")]
+    Fp32,
+    /// 16-bit floating point.
+    #[enum_value(name = "16-bit floating point, on a GPU", nick = "fp16")]
+    Fp16,
+    /// 16-bit block floating point.
+    #[enum_value(name = "16-bit block floating point, on a CPU with AVX-512 VNNI", nick = "bfp16")]
+    Bfp16,
+}
+
+impl From<Precision> for Option<uretinex::Precision> {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Auto => None,
+            Precision::Fp32 => Some(uretinex::Precision::Fp32),
+            Precision::Fp16 => Some(uretinex::Precision::Fp16),
+            Precision::Bfp16 => Some(uretinex::Precision::Bfp16),
+        }
+    }
+}
+
+/// Property `on-engine-build`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstURetinexOnEngineBuild")]
+#[repr(i32)]
+pub enum OnEngineBuild {
+    /// Frames wait.
+    #[default]
+    #[enum_value(name = "Frames wait until the engines are ready", nick = "wait")]
+    Wait,
+    /// Frames go through untouched.
+    #[enum_value(name = "Frames go through untouched", nick = "passthrough")]
+    Passthrough,
+    /// The processor does the work.
+    #[enum_value(name = "The processor does the work", nick = "cpu")]
+    Cpu,
+}
+
+/// Makes the enumerations part of the plugin's documented interface.
+pub(super) fn register() {
+    for kind in [
+        Backend::static_type(),
+        Precision::static_type(),
+        OnEngineBuild::static_type(),
+    ] {
+        kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+}

@@ -1,0 +1,374 @@
+//! What works on frames: the enhancer, or a stand-in while engines are built; and the frames that it works on.
+
+use std::time::Duration;
+
+use uretinex::{
+    BackendChoice, Enhancer, Error, ErrorKind, FrameMut, Options, Parameters, PreparationJob, Report, Reset,
+};
+
+use super::caps::VideoStream;
+use super::category::CAT;
+use super::choices::OnEngineBuild;
+use super::cuda_memory;
+use super::frame_queue::{FrameQueue, QueuedFrame};
+use super::panics::without_panic;
+use super::planes::{ReadablePlanes, WritablePlanes};
+use super::settings::Settings;
+use crate::gstcuda::{CudaContext, EnhancerInContext};
+
+/// Gives an empty buffer for a frame, with the metadata of the one that came in.
+pub(super) type NewOutput<'a> = dyn Fn(&gst::Buffer) -> Result<gst::Buffer, gst::FlowError> + 'a;
+
+/// Begins a preparation beside the stream. Its context, if there is one, has to outlive the work.
+pub(super) type StartPreparation<'a> = dyn Fn(PreparationJob, Option<CudaContext>) -> Result<(), Error> + 'a;
+
+/// Why a frame was not enhanced.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The stream is to stop, or has an error of its own.
+    Flow(gst::FlowError),
+    /// This frame is passed on as it is.
+    Frame(Error),
+    /// So is this one, because that is asked for, or the engines are not ready yet.
+    PassedThrough,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Frame(error)
+    }
+}
+
+/// A frame that leaves the element.
+pub(super) struct Leaving {
+    pub buffer: gst::Buffer,
+    /// What is reported of the frame, and its ratio; none if it goes out as it came.
+    pub enhanced: Option<(Report, f32)>,
+    /// Why it could not be collected.
+    pub failure: Option<Failure>,
+}
+
+/// What works on frames.
+pub(super) struct Worker {
+    pub enhancer: EnhancerInContext,
+    /// Works while the enhancer is prepared. Frames go through untouched if it is prepared and there is none.
+    stand_in: Option<Enhancer>,
+    pub stream: Option<VideoStream>,
+    /// The frames inside the element; those submitted are with the enhancer.
+    pub queue: FrameQueue,
+    /// Whether a trial frame of the stream's size has been taken through what works on frames.
+    tried: bool,
+    options: Options,
+    on_engine_build: OnEngineBuild,
+}
+
+impl Worker {
+    /// Loads the pack and makes the backend.
+    ///
+    /// # Errors
+    /// As [`Enhancer::new`].
+    pub fn new(settings: &Settings, context: Option<CudaContext>) -> Result<Self, Error> {
+        let options = settings.options();
+        Ok(Self {
+            enhancer: EnhancerInContext::new(&options, context)?,
+            stand_in: None,
+            stream: None,
+            queue: FrameQueue::new(settings.frames_in_flight),
+            tried: false,
+            options,
+            on_engine_build: settings.on_engine_build,
+        })
+    }
+
+    /// Whether frames of `stream` are of another kind than those before.
+    pub fn is_new(&self, stream: &VideoStream) -> bool {
+        self.stream.as_ref().is_none_or(|before| before.spec != stream.spec)
+    }
+
+    /// Takes the stream of new caps, and prepares for its frames or begins to. No frame is inside. `preparing`: frames of
+    /// its kind are being prepared for already.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare), but for [`ErrorKind::Cancelled`]: the next frame begins again then. The stream
+    /// before stays.
+    pub fn set_stream(
+        &mut self,
+        stream: &VideoStream,
+        preparing: bool,
+        start: &StartPreparation<'_>,
+    ) -> Result<(), Error> {
+        if !preparing {
+            match self.prepare(stream, start) {
+                Err(e) if e.kind() != ErrorKind::Cancelled => return Err(e),
+                _ => {}
+            }
+        }
+        if self.is_new(stream) {
+            self.reset(Reset::NewFormat);
+            self.tried = false;
+        }
+        self.stream = Some(stream.clone());
+        Ok(())
+    }
+
+    /// Prepares for frames of `stream`. What takes long, such as building engines, is left to `start`; a stand-in takes
+    /// over meanwhile if the processor is to do so.
+    ///
+    /// # Errors
+    /// Those of [`Enhancer::prepare`], of the stand-in, and of `start`.
+    fn prepare(&mut self, stream: &VideoStream, start: &StartPreparation<'_>) -> Result<(), Error> {
+        let spec = &stream.spec;
+        self.stand_in = None;
+        let enhancer = &mut self.enhancer.enhancer;
+        let Some(job) = without_panic(|| enhancer.preparation(spec))? else {
+            return without_panic(|| enhancer.prepare(spec));
+        };
+        // The processor does not reach frames in CUDA memory: they go through untouched.
+        if self.on_engine_build == OnEngineBuild::Cpu && !stream.in_cuda_memory {
+            let options = Options {
+                backend: BackendChoice::Cpu,
+                precision: None,
+                ..self.options.clone()
+            };
+            self.stand_in = Some(without_panic(|| {
+                let mut stand_in = Enhancer::new(&options)?;
+                stand_in.prepare(spec)?;
+                Ok(stand_in)
+            })?);
+        }
+        start(job, self.enhancer.context.clone())
+    }
+
+    /// Begins again with a preparation that was cancelled; true if there is nothing to prepare.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_again(&mut self, start: &StartPreparation<'_>) -> Result<bool, Error> {
+        let prepared = self.enhancer.enhancer.geometry();
+        match &self.stream {
+            Some(stream) if prepared.is_none_or(|geometry| geometry.spec != stream.spec) => {
+                let stream = stream.clone();
+                self.prepare(&stream, start)?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Goes over from the stand-in to the enhancer, whose preparation has ended so.
+    ///
+    /// # Errors
+    /// That of the preparation, unless another backend takes over; those of [`Enhancer::prepare`].
+    pub fn finish_preparation(&mut self, outcome: Result<(), Error>) -> Result<(), Error> {
+        self.stand_in = None;
+        self.tried = false;
+        let Some(stream) = &self.stream else {
+            return outcome;
+        };
+        let enhancer = &mut self.enhancer.enhancer;
+        without_panic(|| {
+            outcome.or_else(|e| enhancer.fall_back(e))?;
+            enhancer.prepare(&stream.spec)
+        })
+    }
+
+    /// The backend that works on the next frame, and whether the frame is in CUDA memory. `preparing`: the enhancer is being
+    /// prepared.
+    pub fn backend(&mut self, preparing: bool) -> Option<(&'static str, bool)> {
+        let stream = self.stream.as_ref()?;
+        let (enhancer, _) = at_work(&mut self.enhancer, &mut self.stand_in, preparing)?;
+        Some((enhancer.backend_name(), stream.in_cuda_memory))
+    }
+
+    /// How long a frame takes, by a trial frame; none where a frame of the size has been tried, or nothing works yet.
+    pub fn try_frame(&mut self, preparing: bool) -> Option<Duration> {
+        if self.tried || self.queue.submitted() > 0 {
+            return None;
+        }
+        let spec = self.stream.as_ref()?.spec;
+        let (enhancer, _) = at_work(&mut self.enhancer, &mut self.stand_in, preparing)?;
+        let trial = without_panic(|| enhancer.trial(&spec));
+        self.tried = true;
+        // If it fails, so does the first frame, which is reported.
+        trial
+            .inspect_err(|e| gst::debug!(CAT, "a trial frame failed: {e}"))
+            .ok()
+    }
+
+    /// How many frames stay until the next one comes, and for how long each does.
+    pub fn held(&mut self, preparing: bool, live: bool) -> (usize, gst::ClockTime) {
+        let Some(stream) = &self.stream else {
+            return (0, gst::ClockTime::ZERO);
+        };
+        let enhancer = at_work(&mut self.enhancer, &mut self.stand_in, preparing);
+        let depth = enhancer.map_or(1, |(enhancer, _)| enhancer.depth());
+        let frames = self.queue.frames_held(depth, stream, live);
+        (frames, stream.frame_time().unwrap_or_default() * frames as u64)
+    }
+
+    /// Submits a frame, of which `stay` may stay until the next one comes, or takes it through the network at once.
+    ///
+    /// # Errors
+    /// What becomes of the frame instead.
+    pub fn enhance(
+        &mut self,
+        input: &gst::Buffer,
+        parameters: Parameters,
+        stay: usize,
+        preparing: bool,
+        new_output: &NewOutput<'_>,
+    ) -> Result<QueuedFrame, Failure> {
+        let Some(stream) = &self.stream else {
+            return Err(Failure::Flow(gst::FlowError::NotNegotiated));
+        };
+        let (enhancer, context) =
+            at_work(&mut self.enhancer, &mut self.stand_in, preparing).ok_or(Failure::PassedThrough)?;
+        let ratio = parameters.ratio;
+        let frame = if stay > 0 || self.queue.submitted() > 0 {
+            let planes = ReadablePlanes::map(input, &stream.info, stream.spec)?;
+            let frame = planes.frame()?;
+            without_panic(|| enhancer.submit(&frame, parameters))?;
+            QueuedFrame::Submitted {
+                input: input.clone(),
+                ratio,
+            }
+        } else {
+            let enhanced = if stream.in_cuda_memory {
+                let context = context.ok_or_else(|| cuda_memory::no_context().into());
+                context.and_then(|context| on_gpu(enhancer, context, stream, input, parameters, new_output))
+            } else {
+                on_host(enhancer, stream, input, parameters, new_output)
+            };
+            if enhanced.is_err() {
+                forget_pending(enhancer, 0);
+            }
+            let (output, report) = enhanced?;
+            QueuedFrame::Enhanced { output, report, ratio }
+        };
+        self.queue.set_stay(stay);
+        Ok(frame)
+    }
+
+    /// The oldest frame, if its turn has come, or if `all` are to go.
+    ///
+    /// # Errors
+    /// That of `new_output`; the frame is dropped.
+    pub fn give_out(&mut self, all: bool, new_output: &NewOutput<'_>) -> Result<Option<Leaving>, gst::FlowError> {
+        let Some(stream) = &self.stream else {
+            return Ok(None);
+        };
+        let next = if all { self.queue.pop() } else { self.queue.pop_due() };
+        let (buffer, enhanced, failure) = match next {
+            None => return Ok(None),
+            Some(QueuedFrame::Untouched(buffer)) => (buffer, None, None),
+            Some(QueuedFrame::Enhanced { output, report, ratio }) => (output, Some((report, ratio)), None),
+            Some(QueuedFrame::Submitted { input, ratio }) => {
+                let enhancer = &mut self.enhancer.enhancer;
+                let collected = write(&input, stream, new_output, |out| {
+                    without_panic(|| enhancer.collect(out))
+                });
+                match collected {
+                    Ok((output, report)) => (output, Some((report, ratio)), None),
+                    Err(failure) => {
+                        forget_pending(enhancer, self.queue.submitted());
+                        match failure {
+                            Failure::Flow(error) => return Err(error),
+                            failure => (input, None, Some(failure)),
+                        }
+                    }
+                }
+            }
+        };
+        Ok(Some(Leaving {
+            buffer,
+            enhanced,
+            failure,
+        }))
+    }
+
+    /// Drops all frames that are inside; the enhancer is as if they had not come.
+    pub fn forget(&mut self) {
+        self.queue.clear();
+        forget_pending(&mut self.enhancer.enhancer, 0);
+    }
+
+    /// The next frame does not continue the ones before.
+    pub fn reset(&mut self, reason: Reset) {
+        self.enhancer.enhancer.reset(reason);
+        if let Some(stand_in) = &mut self.stand_in {
+            stand_in.reset(reason);
+        }
+    }
+
+    /// How often what the enhancer remembers of the stream was dropped.
+    pub fn resets(&self) -> u64 {
+        let memory = self.enhancer.enhancer.memory();
+        Reset::ALL.into_iter().map(|reason| memory.resets(reason)).sum()
+    }
+}
+
+/// What works on the next frame, and its CUDA context; the stand-in, if there is one, while the enhancer is prepared.
+fn at_work<'a>(
+    enhancer: &'a mut EnhancerInContext,
+    stand_in: &'a mut Option<Enhancer>,
+    preparing: bool,
+) -> Option<(&'a mut Enhancer, Option<&'a CudaContext>)> {
+    match preparing {
+        true => stand_in.as_mut().map(|stand_in| (stand_in, None)),
+        false => Some((&mut enhancer.enhancer, enhancer.context.as_ref())),
+    }
+}
+
+/// Has the enhancer forget its oldest frames down to that number: those whose turn is over.
+fn forget_pending(enhancer: &mut Enhancer, frames: usize) {
+    for _ in frames..enhancer.pending() {
+        if let Err(error) = without_panic(|| enhancer.discard()) {
+            gst::debug!(CAT, "a submitted frame is dropped: {error}");
+        }
+    }
+}
+
+/// Has `work` write a frame in system memory, in a buffer with the metadata of `input`.
+fn write(
+    input: &gst::Buffer,
+    stream: &VideoStream,
+    new_output: &NewOutput<'_>,
+    work: impl FnOnce(&mut FrameMut<'_>) -> Result<Report, Error>,
+) -> Result<(gst::Buffer, Report), Failure> {
+    let mut output = new_output(input).map_err(Failure::Flow)?;
+    let mut planes = WritablePlanes::map(output.make_mut(), &stream.info, stream.spec)?;
+    let report = work(&mut planes.frame()?)?;
+    drop(planes);
+    Ok((output, report))
+}
+
+/// Enhances a frame in system memory.
+fn on_host(
+    enhancer: &mut Enhancer,
+    stream: &VideoStream,
+    input: &gst::Buffer,
+    parameters: Parameters,
+    new_output: &NewOutput<'_>,
+) -> Result<(gst::Buffer, Report), Failure> {
+    let planes = ReadablePlanes::map(input, &stream.info, stream.spec)?;
+    let frame = planes.frame()?;
+    write(input, stream, new_output, |out| {
+        without_panic(|| enhancer.process(&frame, out, parameters))
+    })
+}
+
+/// Enhances a frame in CUDA memory.
+fn on_gpu(
+    enhancer: &mut Enhancer,
+    context: &CudaContext,
+    stream: &VideoStream,
+    input: &gst::Buffer,
+    parameters: Parameters,
+    new_output: &NewOutput<'_>,
+) -> Result<(gst::Buffer, Report), Failure> {
+    let mut output = new_output(input).map_err(Failure::Flow)?;
+    let report = cuda_memory::with_mapped(context, (input, output.make_mut()), stream, |from, to, after| {
+        without_panic(|| enhancer.process_device(from, to, after, parameters))
+    })?;
+    Ok((output, report))
+}

@@ -1,0 +1,7 @@
+//! What a subnetwork computes: ONNX operators, checked and reduced to a few.
+
+mod check;
+mod operators;
+mod structure;
+
+pub(crate) use structure::{Binary, Filter, Graph, MAX_CHANNELS, Node, Op, Port, Space, Unary, ValueId};

@@ -1,0 +1,243 @@
+//! Convolutions: which operations become part of their step, which kernel computes them, and the zeros around their
+//! inputs.
+
+use super::lower::{Lowering, Place};
+use super::structure::*;
+use super::views::view;
+use crate::cpu::engine::graph::{Binary, Filter, Node, Op, Space, Unary, ValueId};
+use crate::cpu::engine::kernels::{Code, Five, Gate, Packed, Three, transform_filter};
+use crate::error::Result;
+
+impl Lowering<'_> {
+    /// If only convolutions read a product with pooled values, leaves the multiplication to them.
+    pub(crate) fn scale(&mut self, node: &Node) -> bool {
+        let graph = self.graph;
+        let convs = |id: ValueId| {
+            let users = &self.users[id];
+            !users.is_empty() && users.iter().all(|&u| matches!(graph.nodes[u].op, Op::Conv(_)))
+        };
+        if !convs(node.output) || graph.outputs.contains(&node.output) {
+            return false;
+        }
+        for (x, s) in [(0, 1), (1, 0)] {
+            let (x, s) = (node.inputs[x], node.inputs[s]);
+            let (a, b) = (&graph.values[x], &graph.values[s]);
+            if a.space != Space::Pooled && b.space == Space::Pooled && a.channels == b.channels {
+                let at = self.offset(s);
+                let Place::Image(image) = self.place(x) else { continue };
+                self.places.insert(node.output, Place::Scaled(image, at));
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(crate) fn conv(&mut self, node: &Node, filter: &Filter) -> Result<()> {
+        let graph = self.graph;
+        let (input, scale) = match self.place(node.inputs[0]) {
+            Place::Image(image) => (image, None),
+            Place::Scaled(image, at) => (image, Some(at)),
+            Place::Pooled(_) => unreachable!("shapes are checked when the graph is read"),
+        };
+        let input = self.bordered(input);
+        let mut filter = filter.clone();
+        let mut last = node.output;
+        // A pixel shuffle into whole blocks is a view of the memory that the results are written to.
+        let mut shuffle = 1;
+        if let Some(u) = self.sole_user(last)
+            && let Op::DepthToSpace { block, crd } = graph.nodes[u].op
+            && graph.values[graph.nodes[u].output].channels.is_multiple_of(16)
+        {
+            if crd {
+                filter = to_dcr(&filter, block);
+            }
+            shuffle = block;
+            last = graph.nodes[u].output;
+            self.taken[u] = true;
+        }
+        let mut residual = None;
+        if let Some(u) = self.sole_user(last)
+            && let Op::Binary(Binary::Add) = graph.nodes[u].op
+        {
+            let inputs = &graph.nodes[u].inputs;
+            let other = if inputs[0] == last { inputs[1] } else { inputs[0] };
+            let same = other != last
+                && graph.values[other].channels == graph.values[last].channels
+                && graph.values[other].space == graph.values[last].space;
+            let there = self.places.contains_key(&other) || self.program.as_ref().is_some_and(|p| p.computes(other));
+            if same && there && !matches!(self.place(other), Place::Scaled(..)) {
+                let mut image = self.image(other);
+                if image.units.iter().any(|u| matches!(u, Unit::Slot { .. })) {
+                    image = self.bordered(image);
+                }
+                residual = Some(view(&image, shuffle));
+                last = graph.nodes[u].output;
+                self.taken[u] = true;
+            }
+        }
+        let whole = input.kind == Kind::Block && filter.inputs.is_multiple_of(16);
+        let blocks = Kind::of(graph.values[last].channels) == Kind::Block;
+        let direct = blocks && !(whole && matches!(filter.kernel, 3 | 5));
+        let mut gated = None;
+        if direct && shuffle == 1 && residual.is_none() {
+            gated = self.gated(last);
+        }
+        let mut slope = 1.0;
+        if let Some(u) = self.sole_user(last)
+            && let Op::Unary(Unary::Leaky(s)) = graph.nodes[u].op
+        {
+            slope = s;
+            last = graph.nodes[u].output;
+            self.taken[u] = true;
+        }
+        let gated = gated.map(|(gated, product)| {
+            last = product;
+            gated
+        });
+        let output = self.allocate(last);
+        self.places.insert(last, Place::Image(output.clone()));
+        let chunk_blocks = self.kernels.floats.chunk_blocks();
+        let kernel = match (output.kind, filter.kernel) {
+            (Kind::Plane, _) if whole && scale.is_none() => Kernel::Tail(TailPart::pack(&filter)?),
+            (Kind::Plane, _) => Kernel::Planes(Packed::direct(chunk_blocks, &filter)?),
+            (Kind::Block, 3) if !direct => self.winograd(&filter, 6, transform_filter::<Three>)?,
+            (Kind::Block, 5) if !direct => self.winograd(&filter, 8, transform_filter::<Five>)?,
+            (Kind::Block, _) => Kernel::Direct(Packed::direct(chunk_blocks, &filter)?),
+        };
+        let scale = scale.map(|from| {
+            let at = self.plan.scaled;
+            if let Kernel::Direct(p) | Kernel::Planes(p) | Kernel::Winograd(p) = &kernel {
+                self.plan.scaled += p.weights.len().next_multiple_of(16);
+            }
+            (from, at)
+        });
+        self.plan.steps.push(Step::Conv(Box::new(Conv {
+            kernel,
+            side: filter.kernel,
+            input,
+            output: view(&output, shuffle),
+            residual,
+            slope,
+            gated,
+            scale,
+        })));
+        Ok(())
+    }
+
+    /// If the activation of `x` is used for one multiplication only: the image that it is multiplied by, and the
+    /// product.
+    fn gated(&mut self, x: ValueId) -> Option<(Gated, ValueId)> {
+        let graph = self.graph;
+        let (activation, product) = {
+            let a = self.sole_user(x)?;
+            (a, self.sole_user(graph.nodes[a].output)?)
+        };
+        let how = match graph.nodes[activation].op {
+            Op::Unary(Unary::Leaky(_)) => Gate::Slope,
+            Op::Unary(Unary::Sigmoid) => Gate::Sigmoid,
+            Op::Unary(Unary::Clip(low, high)) => Gate::Clip(low, high),
+            _ => return None,
+        };
+        let Op::Binary(Binary::Mul) = graph.nodes[product].op else {
+            return None;
+        };
+        let (inputs, output) = (&graph.nodes[product].inputs, graph.nodes[product].output);
+        let gate = graph.nodes[activation].output;
+        let other = if inputs[0] == gate { inputs[1] } else { inputs[0] };
+        let value = &graph.values[other];
+        let fits = other != gate && value.channels == graph.values[x].channels && value.space == graph.values[x].space;
+        let there = self.places.contains_key(&other) || self.program.as_ref().is_some_and(|p| p.computes(other));
+        if !fits || !there || matches!(self.place(other), Place::Scaled(..)) {
+            return None;
+        }
+        let image = self.image(other);
+        self.taken[product] = true;
+        self.taken[activation] = true;
+        Some((Gated { image, gate: how }, output))
+    }
+
+    fn winograd(&self, filter: &Filter, n: usize, transform: fn(&[f32]) -> Vec<f32>) -> Result<Kernel> {
+        let taps = filter.kernel * filter.kernel;
+        let transformed: Vec<f32> = filter.weights.chunks_exact(taps).flat_map(transform).collect();
+        let points = n * n;
+        let weight = |p: usize, i: usize, o: usize| transformed[(o * filter.inputs + i) * points + p];
+        Ok(match self.kernels.products {
+            None => Kernel::Winograd(Packed::new(self.kernels.floats.chunk_blocks(), filter, points, weight)?),
+            Some(kernel) => Kernel::Products {
+                kernel,
+                packed: kernel.pack(filter, points, &weight)?,
+            },
+        })
+    }
+
+    /// The image with zeros around it. The caller's planes have none, so they are copied.
+    pub(crate) fn bordered(&mut self, image: Image) -> Image {
+        let missing: Vec<Unit> = image
+            .units
+            .iter()
+            .copied()
+            .filter(|u| !matches!(u, Unit::Slot { .. }) && !self.imported.contains_key(u))
+            .collect();
+        let class = Class {
+            kind: image.kind,
+            down: image.down,
+        };
+        let copies: Vec<_> = missing
+            .iter()
+            .map(|&unit| {
+                self.plan.slots.push(class);
+                let slot = Unit::Slot {
+                    slot: self.plan.slots.len() - 1,
+                    dy: 0,
+                    dx: 0,
+                };
+                self.imported.insert(unit, slot);
+                (unit, slot)
+            })
+            .collect();
+        self.copy(class, &copies);
+        let units = image
+            .units
+            .iter()
+            .map(|u| self.imported.get(u).copied().unwrap_or(*u))
+            .collect();
+        Image { units, ..image }
+    }
+
+    /// Copies units of one class.
+    pub(crate) fn copy(&mut self, class: Class, pairs: &[(Unit, Unit)]) {
+        if pairs.is_empty() {
+            return;
+        }
+        let units = pairs.iter().flat_map(|&(a, b)| [(a, 1), (b, 1)]).collect();
+        let instructions = (0..pairs.len()).map(|i| Instruction {
+            code: Code::Unary(Unary::Copy),
+            out: Ref::Unit(2 * i + 1),
+            a: Ref::Unit(2 * i),
+            b: Ref::Unit(2 * i),
+        });
+        self.plan.steps.push(Step::Program(Program {
+            class,
+            instructions: instructions.collect(),
+            registers: 0,
+            units,
+            lanes: vec![],
+        }));
+    }
+}
+
+/// The filter with its outputs reordered for a shuffle that takes the channels of one pixel after the other (DCR).
+fn to_dcr(filter: &Filter, block: usize) -> Filter {
+    let area = block * block;
+    let channels = filter.outputs / area;
+    let size = filter.inputs * filter.kernel * filter.kernel;
+    // Output place · channels + c was c · area + place.
+    let from = |o: usize| o % channels * area + o / channels;
+    Filter {
+        weights: (0..filter.outputs)
+            .flat_map(|o| filter.weights[from(o) * size..][..size].iter().copied())
+            .collect(),
+        bias: (0..filter.outputs).map(|o| filter.bias[from(o)]).collect(),
+        ..filter.clone()
+    }
+}

@@ -1,0 +1,303 @@
+//! What a plan consists of: steps on images, images made of units, units in slots of memory.
+
+use crate::cpu::engine::graph::Filter;
+use crate::cpu::engine::kernels::{Code, Gate, Packed, PackedProducts, ProductKernel, TAIL_OUTPUTS};
+use crate::cpu::memory::Floats;
+use crate::error::Result;
+
+/// How the numbers of an image lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One channel, row by row.
+    Plane,
+    /// 16 channels of a pixel side by side.
+    Block,
+}
+
+/// Values of this many channels and more lie in blocks, others in planes.
+pub const BLOCK_FROM: usize = 8;
+
+impl Kind {
+    /// The layout of a value with `channels` channels.
+    pub fn of(channels: usize) -> Self {
+        if channels < BLOCK_FROM {
+            Kind::Plane
+        } else {
+            Kind::Block
+        }
+    }
+
+    /// Channels in a unit.
+    pub fn lanes(self) -> usize {
+        match self {
+            Kind::Plane => 1,
+            Kind::Block => 16,
+        }
+    }
+}
+
+/// A kind of memory: planes or blocks whose sides are the frame's divided by `down`, with zeros around them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Class {
+    /// Plane or block.
+    pub kind: Kind,
+    /// The frame's sides divided by this.
+    pub down: usize,
+}
+
+/// A plane or block of an image: part of a slot of memory, or one of the caller's planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// Every `step`th pixel of a slot (see [`Image::step`]) from (dy, dx) on.
+    Slot { slot: usize, dy: usize, dx: usize },
+    /// An input plane.
+    Input { port: usize, channel: usize },
+    /// An output plane.
+    Output { port: usize, channel: usize },
+}
+
+/// A value over the frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Planes or blocks.
+    pub kind: Kind,
+    /// Its size: the frame's sides divided by this.
+    pub down: usize,
+    /// Distance of two neighbouring pixels of the image in the slot, in pixels.
+    pub step: usize,
+    /// Channels. The last unit may have room for more.
+    pub channels: usize,
+    /// Where they are.
+    pub units: Vec<Unit>,
+}
+
+/// Which kernel computes a convolution, with its weights.
+pub enum Kernel {
+    /// Row by row into blocks.
+    Direct(Packed),
+    /// Row by row into planes.
+    Planes(Packed),
+    /// Row by row into planes, with vectors along input channels.
+    Tail(Vec<TailPart>),
+    /// By Winograd's filtering.
+    Winograd(Packed),
+    /// The same with products in another number format.
+    Products {
+        kernel: &'static dyn ProductKernel,
+        packed: PackedProducts,
+    },
+}
+
+impl Kernel {
+    /// Whether it works on tiles.
+    pub fn is_tiled(&self) -> bool {
+        matches!(self, Kernel::Winograd(_) | Kernel::Products { .. })
+    }
+}
+
+/// Weights of at most [`TAIL_OUTPUTS`] planes, `[tap][block][output][16]`.
+pub struct TailPart {
+    /// Packed weights.
+    pub weights: Floats,
+    /// One for each plane.
+    pub bias: Vec<f32>,
+}
+
+impl TailPart {
+    /// Packs the weights of all outputs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`](crate::error::ErrorKind::OutOfMemory).
+    pub fn pack(filter: &Filter) -> Result<Vec<Self>> {
+        let taps = filter.kernel * filter.kernel;
+        let starts = (0..filter.outputs).step_by(TAIL_OUTPUTS);
+        starts
+            .map(|first| Self::part(filter, taps, first, TAIL_OUTPUTS.min(filter.outputs - first)))
+            .collect()
+    }
+
+    fn part(filter: &Filter, taps: usize, first: usize, count: usize) -> Result<Self> {
+        let mut weights = Floats::try_zeroed(taps * filter.inputs * count)?;
+        let mut at = 0;
+        for tap in 0..taps {
+            for block in 0..filter.inputs / 16 {
+                for o in first..first + count {
+                    for lane in 0..16 {
+                        weights[at] = filter.weights[(o * filter.inputs + block * 16 + lane) * taps + tap];
+                        at += 1;
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            weights,
+            bias: filter.bias[first..first + count].to_vec(),
+        })
+    }
+}
+
+/// A convolution: act(conv(input · scale) + bias + residual) · gated.
+pub struct Conv {
+    /// The kernel and its weights.
+    pub kernel: Kernel,
+    /// Side of the kernel.
+    pub side: usize,
+    /// What it reads.
+    pub input: Image,
+    /// What it writes. Its sides are the input's.
+    pub output: Image,
+    /// Added before the activation.
+    pub residual: Option<Image>,
+    /// max(x, slope · x)
+    pub slope: f32,
+    /// An image that the result is multiplied by; with [`Kernel::Direct`] only.
+    pub gated: Option<Gated>,
+    /// Factors of the input channels: where they begin among the pooled values, and where the weights that they are
+    /// multiplied into begin in the workspace.
+    pub scale: Option<(usize, usize)>,
+}
+
+/// An image that a convolution's result is multiplied by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gated {
+    /// Of the output's size.
+    pub image: Image,
+    /// The activation of the result, in place of the slope.
+    pub gate: Gate,
+}
+
+/// An operand of an instruction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ref {
+    /// The result of an earlier instruction that only this program reads.
+    Register(usize),
+    /// A unit, by its place in [`Program::units`].
+    Unit(usize),
+    /// Pooled values, by their place in [`Program::lanes`].
+    Lanes(usize),
+}
+
+/// An instruction of a program.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Instruction {
+    /// What it does.
+    pub code: Code,
+    /// Where the result goes.
+    pub out: Ref,
+    /// The first operand.
+    pub a: Ref,
+    /// The second operand, or the first again.
+    pub b: Ref,
+}
+
+/// A chain of element-wise operations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Program {
+    /// What it works on.
+    pub class: Class,
+    /// What it does.
+    pub instructions: Vec<Instruction>,
+    /// Registers that it needs.
+    pub registers: usize,
+    /// Units that it reads and writes, with their steps.
+    pub units: Vec<(Unit, usize)>,
+    /// Pooled values that it reads: where they begin, and whether one is repeated.
+    pub lanes: Vec<(usize, bool)>,
+}
+
+/// One channel of an image that is moved: a lane of a unit, with a step and an offset in pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Channel {
+    /// Where it is.
+    pub unit: Unit,
+    /// Plane or block.
+    pub kind: Kind,
+    /// The lane of a block.
+    pub lane: usize,
+    /// Pixels from one to the next.
+    pub step: usize,
+    /// Pixels (y, x) to the first, in steps of the image that the channel belongs to.
+    pub offset: (usize, usize),
+    /// Pixels of the unit to a pixel of the image.
+    pub unit_step: usize,
+}
+
+/// Work on pooled values. `from`, `to`, `a` and `b` say where operands begin.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pooled {
+    /// A dense layer.
+    Dense { filter: Filter, from: usize, to: usize },
+    /// An element-wise operation; operands are a start and a step, and a step of 0 repeats one number.
+    Each {
+        code: Code,
+        a: (usize, usize),
+        b: (usize, usize),
+        to: usize,
+        count: usize,
+    },
+    /// A copy.
+    Move { from: usize, to: usize, count: usize },
+}
+
+/// One step of a plan, on the whole frame.
+pub enum Step {
+    /// A convolution.
+    Conv(Box<Conv>),
+    /// Element-wise operations.
+    Program(Program),
+    /// 4×4 pixels of a plane become the 16 channels of a block, or the reverse if `back`.
+    Shuffle {
+        plane: Unit,
+        block: (Unit, usize),
+        down: usize,
+        back: bool,
+    },
+    /// Channels copied one by one; the sides of the image are the frame's divided by `down`.
+    Move {
+        channels: Vec<(Channel, Channel)>,
+        down: usize,
+    },
+    /// The mean of each channel, written to the pooled values from `to` on.
+    Mean { input: Image, to: usize },
+    /// Work on pooled values.
+    Pooled(Pooled),
+}
+
+impl Step {
+    /// All units that the step touches.
+    pub fn units(&self) -> Vec<Unit> {
+        match self {
+            Step::Conv(c) => {
+                let gated = c.gated.as_ref().map(|g| &g.image);
+                let images = [Some(&c.input), Some(&c.output), c.residual.as_ref(), gated];
+                images
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|i| i.units.iter().copied())
+                    .collect()
+            }
+            Step::Program(p) => p.units.iter().map(|u| u.0).collect(),
+            Step::Shuffle { plane, block, .. } => vec![*plane, block.0],
+            Step::Move { channels, .. } => channels.iter().flat_map(|(a, b)| [a.unit, b.unit]).collect(),
+            Step::Mean { input, .. } => input.units.clone(),
+            Step::Pooled(_) => vec![],
+        }
+    }
+}
+
+/// The steps of a network, and the memory that they need.
+#[derive(Default)]
+pub struct Plan {
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// Every slot's class.
+    pub slots: Vec<Class>,
+    /// Pooled values, with the constants among them.
+    pub pooled: Vec<f32>,
+    /// Where pooled inputs go: port, first value, number.
+    pub pooled_inputs: Vec<(usize, usize, usize)>,
+    /// Floats for weights multiplied by scales.
+    pub scaled: usize,
+    /// Both sides of a frame are multiples of this.
+    pub multiple: usize,
+}

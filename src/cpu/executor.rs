@@ -1,0 +1,164 @@
+//! The stages on the processor for frames of one size.
+
+use std::sync::Arc;
+
+use crate::backend::{Executor, Geometry};
+use crate::cpu::capabilities::Capabilities;
+use crate::cpu::colour::{Guide, Planes, Relit, compose, ingest};
+use crate::cpu::engine::Workspace;
+use crate::cpu::networks::Networks;
+use crate::cpu::threads::Pool;
+use crate::cpu::update::update;
+use crate::error::Result;
+use crate::frame::{Frame, FrameMut};
+use crate::pack::{Precision, Precisions, Subnetwork};
+use crate::stages::{Plan, Quantity, Report, Stages, Step, unfold};
+
+/// Networks, and the memory that frames of one size take.
+pub(crate) struct CpuExecutor {
+    networks: Arc<Networks>,
+    steps: Arc<[Step]>,
+    precision: Precision,
+    capabilities: Capabilities,
+    pool: Pool,
+    geometry: Geometry,
+    workspace: Workspace,
+    image: Planes,
+    p: Planes,
+    q: Planes,
+    r: Planes,
+    l: Planes,
+    adjusted: Planes,
+    guide: Option<Guide>,
+}
+
+impl CpuExecutor {
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn new(
+        networks: Arc<Networks>,
+        steps: Arc<[Step]>,
+        geometry: &Geometry,
+        precision: Precision,
+        capabilities: Capabilities,
+        pool: Pool,
+    ) -> Result<Self> {
+        let planes = |channels| Planes::new(channels, geometry.padded);
+        Ok(Self {
+            workspace: networks.workspace(geometry.padded, pool.threads())?,
+            networks,
+            steps,
+            precision,
+            capabilities,
+            pool,
+            geometry: *geometry,
+            image: planes(3)?,
+            p: planes(3)?,
+            q: planes(1)?,
+            r: planes(3)?,
+            l: planes(1)?,
+            adjusted: planes(1)?,
+            guide: match geometry.is_reduced() {
+                true => Some(Guide::new(geometry)?),
+                false => None,
+            },
+        })
+    }
+}
+
+impl Stages for CpuExecutor {
+    fn ingest(&mut self, input: &Frame<'_>) -> Result<f32> {
+        Ok(ingest(
+            &self.pool,
+            self.capabilities,
+            input,
+            &self.geometry,
+            &mut self.image,
+        ))
+    }
+
+    fn run(&mut self, step: Step, ratio: f32) -> Result<()> {
+        let Self {
+            networks,
+            pool,
+            workspace,
+            image,
+            p,
+            q,
+            r,
+            l,
+            adjusted,
+            ..
+        } = self;
+        match step {
+            Step::Decompose => {
+                let inputs = [&image.data[..]];
+                networks.run(Subnetwork::Decomposition, pool, workspace, inputs, [p, q])
+            }
+            Step::Update { gamma, lambda } => {
+                update(pool, self.capabilities, gamma, lambda, image, r, l, p, q);
+                Ok(())
+            }
+            Step::Restore => {
+                let inputs = [&p.data[..], &q.data[..]];
+                networks.run(Subnetwork::Restoration, pool, workspace, inputs, [r])
+            }
+            Step::Illuminate => {
+                let inputs = [&q.data[..]];
+                networks.run(Subnetwork::Illumination, pool, workspace, inputs, [l])
+            }
+            Step::Adjust => {
+                let inputs = [&l.data[..], &[ratio]];
+                networks.run(Subnetwork::Adjustment, pool, workspace, inputs, [adjusted])
+            }
+        }
+    }
+
+    fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {
+        let relit = match &mut self.guide {
+            None => Relit::Native(&self.r, Some(&self.adjusted)),
+            Some(guide) => {
+                guide.fit(&self.pool, self.capabilities, &self.image, &self.r, &self.adjusted);
+                Relit::Guided(guide)
+            }
+        };
+        Ok(compose(&self.pool, self.capabilities, input, relit, strength, output))
+    }
+
+    fn read(&mut self, quantity: Quantity) -> Result<Vec<f32>> {
+        let planes = match quantity {
+            Quantity::Image => &self.image,
+            Quantity::P => &self.p,
+            Quantity::Q => &self.q,
+            Quantity::R => &self.r,
+            Quantity::L => &self.l,
+            Quantity::Adjusted => &self.adjusted,
+        };
+        Ok(planes.crop(self.geometry.working))
+    }
+}
+
+impl Executor for CpuExecutor {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn precisions(&self) -> Precisions {
+        self.precision.into()
+    }
+
+    fn bytes(&self) -> usize {
+        let planes = [&self.image, &self.p, &self.q, &self.r, &self.l, &self.adjusted];
+        let planes: usize = planes.iter().map(|p| 4 * p.data.len()).sum();
+        self.workspace.bytes() + planes + self.guide.as_ref().map_or(0, Guide::bytes)
+    }
+
+    fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>, plan: &Plan) -> Result<Report> {
+        let steps = self.steps.clone();
+        unfold(self, &steps, input, plan, output)
+    }
+
+    fn read(&mut self, quantity: Quantity) -> Result<Vec<f32>> {
+        Stages::read(self, quantity)
+    }
+}

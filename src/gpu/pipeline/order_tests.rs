@@ -1,0 +1,506 @@
+//! The pipeline on a recorder: what it asks of a GPU, in which order, and whether every read waits for its write.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, Executor, Geometry};
+use crate::error::{ErrorKind, Result};
+use crate::frame::{DeviceFrame, DevicePlane, FrameSpec, PixelFormat, RawStream};
+use crate::gpu::driver::{Device, StreamHandle};
+use crate::gpu::networks::Source;
+use crate::gpu::pipeline::executor::GpuExecutor;
+use crate::gpu::precision::{Reference, Sample, compare};
+use crate::pack::{Precision, Subnetwork};
+use crate::stages::{Parameters, Plan, Quantity};
+use crate::testing::{Call, IdleNetworks, Operation, Picture, Recorder, Refusal, spec};
+
+const PLAN: Plan = Plan::single(Parameters {
+    ratio: 4.0,
+    strength: 1.0,
+});
+
+/// An executor on a recorder.
+struct Bench {
+    device: Recorder,
+    executor: GpuExecutor,
+    input: Picture,
+    output: Picture,
+}
+
+impl Bench {
+    /// Networks in `precision` that refuse what `refusal` says.
+    fn try_new(
+        precision: Precision,
+        spec: FrameSpec,
+        max_pixels: usize,
+        device: &Recorder,
+        refusal: Option<Refusal>,
+    ) -> Result<Self> {
+        let networks = IdleNetworks {
+            refusal,
+            ..IdleNetworks::new(precision, Some(device))
+        };
+        Ok(Self {
+            device: device.clone(),
+            executor: networks.backend().executor(&Geometry::new(spec, max_pixels, 4))?,
+            input: Picture::black(spec),
+            output: Picture::black(spec),
+        })
+    }
+
+    fn new(precision: Precision, spec: FrameSpec, max_pixels: usize) -> Self {
+        Self::try_new(precision, spec, max_pixels, &Recorder::default(), None).unwrap()
+    }
+
+    fn submit(&mut self) -> Result<()> {
+        self.executor.submit(&self.input.frame(), &PLAN)
+    }
+
+    fn collect(&mut self) -> Result<()> {
+        self.executor.collect(&mut self.output.frame_mut()).map(drop)
+    }
+
+    /// One frame, stage by stage.
+    fn step_through(&mut self) -> Result<()> {
+        let output = &mut self.output.frame_mut();
+        self.executor
+            .process_timed(&self.input.frame(), output, &PLAN)
+            .map(drop)
+    }
+
+    /// A frame in the memory of someone else's device, whose rows are `stride` bytes apart and begin at `offset`.
+    fn theirs(&self, stream: StreamHandle, offset: u64, stride: usize) -> DeviceFrame {
+        let format = self.input.spec.format;
+        let plane = |i| {
+            let bytes = 16 + stride * format.rows(i, self.input.spec.height);
+            DevicePlane {
+                address: self.device.allocate(stream, bytes).unwrap() + offset,
+                stride,
+            }
+        };
+        let planes: Vec<_> = (0..format.planes()).map(plane).collect();
+        // SAFETY: a recorder's memory, which lives as long as the bench.
+        unsafe { DeviceFrame::new(self.input.spec, &planes) }.unwrap()
+    }
+
+    fn check(&self, what: &str) {
+        assert_eq!(self.device.faults(), Vec::<String>::new(), "{what}");
+    }
+}
+
+fn count(operations: &[Operation], is: impl Fn(&Operation) -> bool) -> usize {
+    operations.iter().filter(|o| is(o)).count()
+}
+
+fn allocations(operations: &[Operation]) -> usize {
+    count(operations, |o| {
+        matches!(o, Operation::Allocate | Operation::AllocatePinned)
+    })
+}
+
+const SPECS: [(PixelFormat, (usize, usize), usize); 3] = [
+    (PixelFormat::Nv12, (64, 48), 0),
+    (PixelFormat::I420_10le, (33, 17), 0),
+    (PixelFormat::Rgba, (128, 96), 64 * 48),
+];
+
+#[test]
+fn every_read_waits_for_its_write() {
+    for precision in [Precision::Fp32, Precision::Fp16] {
+        for (format, size, max_pixels) in SPECS {
+            let what = format!("{} {} {size:?}", precision.name(), format.name());
+            let mut bench = Bench::new(precision, spec(format, size), max_pixels);
+            bench.check(&what);
+            bench.step_through().unwrap();
+            bench.check(&what);
+            for _ in 0..3 {
+                bench.submit().unwrap();
+                bench.submit().unwrap();
+                bench.collect().unwrap();
+                bench.submit().unwrap();
+                bench.collect().unwrap();
+                bench.collect().unwrap();
+            }
+            bench.check(&what);
+            bench.executor.read(Quantity::R).unwrap();
+            bench.step_through().unwrap();
+            bench.check(&what);
+            // Whatever is under way is waited for.
+            bench.submit().unwrap();
+            let device = bench.device.clone();
+            drop(bench);
+            assert_eq!(device.faults(), Vec::<String>::new(), "{what}, dropped");
+            assert_eq!(device.allocated(), 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_is_recorded_once_and_allocates_nothing() {
+    let mut bench = Bench::new(Precision::Fp16, spec(PixelFormat::Nv12, (64, 48)), 0);
+    let prepared = bench.device.take();
+    let is_capture = |o: &Operation| matches!(o, Operation::BeginCapture(_));
+    assert_eq!(count(&prepared, is_capture), 1);
+    let begin = prepared.iter().position(is_capture).unwrap();
+    let recording = &prepared[begin..];
+    assert_eq!(allocations(recording), 0);
+    // Ingest, four networks, rounds 2 and 3 with update and two networks each, compose.
+    let work: Vec<_> = recording
+        .iter()
+        .filter_map(|o| match o {
+            Operation::Launch(kernel, _) => kernel.split('_').next(),
+            Operation::Enqueue(name, _) => Some(name),
+            _ => None,
+        })
+        .collect();
+    let round = ["restoration", "illumination"];
+    let expected = [
+        &["ingest", "decomposition"][..],
+        &round,
+        &["update"],
+        &round,
+        &["update"],
+        &round,
+        &["adjustment", "compose"],
+    ]
+    .concat();
+    assert_eq!(work, expected);
+    // Restoration and Illumination of a round are on two streams.
+    let stream_of = |which: &str| {
+        let streams = recording.iter().filter_map(|o| match o {
+            Operation::Enqueue(name, stream) if *name == which => Some(*stream),
+            _ => None,
+        });
+        streams.collect::<Vec<_>>()
+    };
+    let (restoration, illumination) = (stream_of("restoration"), stream_of("illumination"));
+    assert!(restoration.iter().all(|s| *s == restoration[0]) && illumination.iter().all(|s| *s == illumination[0]));
+    assert_ne!(restoration[0], illumination[0]);
+
+    for ratio in [1.0, 4.0, 20.0] {
+        let plan = Plan::single(Parameters { ratio, strength: 0.5 });
+        bench.executor.submit(&bench.input.frame(), &plan).unwrap();
+        bench.collect().unwrap();
+    }
+    let frames = bench.device.take();
+    assert_eq!((allocations(&frames), count(&frames, is_capture)), (0, 0));
+    let launches: Vec<_> = frames
+        .iter()
+        .filter(|o| {
+            matches!(
+                o,
+                Operation::LaunchGraph(_) | Operation::Launch(..) | Operation::Enqueue(..)
+            )
+        })
+        .collect();
+    assert_eq!(launches.len(), 3, "one graph for each frame: {launches:?}");
+}
+
+#[test]
+fn two_frames_are_under_way_at_once() {
+    let mut bench = Bench::new(Precision::Fp32, spec(PixelFormat::Rgb, (64, 48)), 0);
+    let theirs = bench.device.create_stream().unwrap();
+    let (from, to) = (bench.theirs(theirs, 0, 192), bench.theirs(theirs, 0, 192));
+    bench.submit().unwrap();
+    bench.collect().unwrap();
+    bench.device.take();
+    bench.submit().unwrap();
+    bench.submit().unwrap();
+    let issued = bench.device.take();
+    // A slot's memory is waited for before it is used again; nothing else is.
+    let waits = issued.iter().filter_map(|o| match o {
+        Operation::Synchronize(event) => Some(*event),
+        _ => None,
+    });
+    let waits: Vec<_> = waits.collect();
+    assert!(waits.len() == 2 && waits[0] != waits[1], "{issued:?}");
+    let recorded = |event| {
+        issued
+            .iter()
+            .position(|o| matches!(o, Operation::Record(e, _) if *e == event))
+    };
+    let waited = |event| issued.iter().position(|o| *o == Operation::Synchronize(event));
+    for event in waits {
+        assert!(waited(event) < recorded(event), "for the upload before: {issued:?}");
+    }
+    let kinds = [
+        count(&issued, |o| matches!(o, Operation::Upload(_))),
+        count(&issued, |o| matches!(o, Operation::LaunchGraph(_))),
+        count(&issued, |o| matches!(o, Operation::Download(_))),
+    ];
+    // For each frame: its bytes and its settings go up, one graph runs, its bytes and its sums come down.
+    assert_eq!(kinds, [4, 2, 4]);
+    let device_frame = bench.executor.process_device(&from, &to, None, &PLAN).map(drop);
+    for (what, outcome) in [
+        ("a third frame", bench.submit()),
+        ("a frame stage by stage", bench.step_through()),
+        ("a frame in device memory", device_frame),
+    ] {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOption, "{what}: {error}");
+        assert!(error.to_string().contains("collect"), "{what}: {error}");
+    }
+    bench.collect().unwrap();
+    bench.collect().unwrap();
+    assert!(bench.collect().unwrap_err().to_string().contains("submit"));
+    bench.check("in flight");
+}
+
+#[test]
+fn a_frame_that_is_discarded_is_waited_for() {
+    let mut bench = Bench::new(Precision::Fp16, spec(PixelFormat::Nv12, (64, 48)), 0);
+    for collected in [[false, false], [true, false], [false, true]] {
+        bench.submit().unwrap();
+        bench.submit().unwrap();
+        for collect in collected {
+            bench.device.take();
+            match collect {
+                true => bench.collect().unwrap(),
+                false => bench.executor.discard().unwrap(),
+            }
+            let done = bench.device.take();
+            assert!(
+                done.iter().any(|o| matches!(o, Operation::Synchronize(_))),
+                "{collected:?}: {done:?}"
+            );
+        }
+        assert_eq!(bench.executor.pending(), 0, "{collected:?}");
+        // Its memory is used again at once.
+        bench.submit().unwrap();
+        bench.collect().unwrap();
+        bench.check(&format!("{collected:?}"));
+    }
+    assert_eq!(bench.executor.discard().unwrap_err().kind(), ErrorKind::InvalidOption);
+}
+
+#[test]
+fn frames_in_device_memory_are_not_copied() {
+    let mut bench = Bench::new(Precision::Fp16, spec(PixelFormat::Nv12, (64, 48)), 0);
+    let theirs = bench.device.create_stream().unwrap();
+    let (input, output) = (bench.theirs(theirs, 0, 64), bench.theirs(theirs, 0, 64));
+    bench.device.take();
+    // SAFETY: the recorder takes any number for a stream.
+    let after = unsafe { RawStream::new(theirs.0 as *mut _) };
+    bench
+        .executor
+        .process_device(&input, &output, Some(after), &PLAN)
+        .unwrap();
+    bench.check("with their stream");
+    let issued = bench.device.take();
+    let copies = [
+        count(&issued, |o| matches!(o, Operation::Upload(_))),
+        count(&issued, |o| matches!(o, Operation::Download(_))),
+    ];
+    assert_eq!(copies, [1, 1], "settings and sums alone: {issued:?}");
+    // Without their stream nothing orders the kernels after whoever wrote the frame: the recorder sees that.
+    let input = bench.theirs(theirs, 0, 64);
+    bench.executor.process_device(&input, &output, None, &PLAN).unwrap();
+    assert!(!bench.device.faults().is_empty());
+}
+
+/// The graph is of kernels for what addresses and strides are multiples of.
+#[test]
+fn a_frame_is_recorded_anew_where_it_is_aligned_to_less() {
+    let mut bench = Bench::new(Precision::Fp32, spec(PixelFormat::Rgb, (32, 32)), 0);
+    let theirs = bench.device.create_stream().unwrap();
+    assert_eq!(bench.executor.alignment(), 16);
+    for (input, output, alignment, anew) in [
+        ((0, 96), (0, 96), 16, false),
+        ((0, 96), (0, 100), 4, true),
+        ((0, 96), (0, 96), 4, false),
+        ((1, 96), (0, 96), 1, true),
+    ] {
+        let what = format!("{input:?} {output:?}");
+        let frame = |(offset, stride)| bench.theirs(theirs, offset, stride);
+        let (from, to) = (frame(input), frame(output));
+        bench.device.take();
+        // SAFETY: the recorder takes any number for a stream.
+        let after = unsafe { RawStream::new(theirs.0 as *mut _) };
+        bench.executor.process_device(&from, &to, Some(after), &PLAN).unwrap();
+        let captures = count(&bench.device.take(), |o| matches!(o, Operation::BeginCapture(_)));
+        assert_eq!(captures, usize::from(anew), "{what}");
+        assert_eq!(bench.executor.alignment(), alignment, "{what}");
+        bench.check(&what);
+    }
+}
+
+/// Networks that cannot be captured run all the same; those that cannot run at all are an error.
+#[test]
+fn what_cannot_be_captured_is_issued_for_every_frame() {
+    let spec = spec(PixelFormat::Rgb, (32, 32));
+    let bench = |device: &Recorder, times| {
+        let refusal = Refusal {
+            which: Subnetwork::Illumination,
+            call: "enqueue",
+            times,
+        };
+        Bench::try_new(Precision::Fp32, spec, 0, device, Some(refusal))
+    };
+    // The first run is the warm-up, the second that of the capture.
+    let mut once = bench(&Recorder::default(), 2..=2).unwrap();
+    assert_eq!(once.executor.alignment(), 16);
+    once.device.take();
+    for _ in 0..2 {
+        once.submit().unwrap();
+        once.submit().unwrap();
+        once.collect().unwrap();
+        once.collect().unwrap();
+    }
+    let issued = once.device.take();
+    assert_eq!(count(&issued, |o| matches!(o, Operation::LaunchGraph(_))), 0);
+    let runs = count(&issued, |o| matches!(o, Operation::Enqueue("illumination", _)));
+    assert_eq!(runs, 4 * 3);
+    assert_eq!(allocations(&issued), 0);
+    once.check("without a graph");
+
+    let device = Recorder::default();
+    let error = bench(&device, 2..=usize::MAX).err().unwrap();
+    assert_eq!(error.to_string(), "as planned");
+    assert_eq!(device.faults(), Vec::<String>::new());
+    assert_eq!(device.allocated(), 0);
+}
+
+/// Whatever fails, an error leaves nothing under way: the caller's frames are its own, and the memory of the slot can be
+/// filled again.
+#[test]
+fn an_error_of_a_frame_waits_for_what_was_issued() {
+    let spec = spec(PixelFormat::Nv12, (64, 48));
+    // The frame's bytes, then the settings; the sums, then the frame's bytes; the events after uploads, results, downloads.
+    let in_system_memory = [
+        (Call::Upload, 0),
+        (Call::Upload, 1),
+        (Call::LaunchGraph, 0),
+        (Call::Download, 0),
+        (Call::Download, 1),
+        (Call::Record, 0),
+        (Call::Record, 1),
+        (Call::Record, 2),
+    ];
+    for (call, before) in in_system_memory {
+        for others in [0, 1] {
+            let what = format!("submit, {call:?} {before}, {others} pending");
+            let mut bench = Bench::new(Precision::Fp16, spec, 0);
+            (0..others).for_each(|_| bench.submit().unwrap());
+            bench.device.refuse(call, before);
+            assert_eq!(bench.submit().unwrap_err().to_string(), "as planned", "{what}");
+            assert_eq!(bench.device.under_way(), [0; 0], "{what}");
+            assert_eq!(bench.executor.pending(), others, "{what}");
+            // The slot is used again, as if nothing had happened.
+            bench.submit().unwrap();
+            (0..=others).for_each(|_| bench.collect().unwrap());
+            bench.check(&what);
+        }
+    }
+    // The settings, the graph, the sums, the event of the caller's stream and of the results.
+    let in_device_memory = [
+        (Call::Upload, 0),
+        (Call::LaunchGraph, 0),
+        (Call::Download, 0),
+        (Call::Record, 0),
+        (Call::Record, 1),
+    ];
+    for (call, before) in in_device_memory {
+        let what = format!("process_device, {call:?} {before}");
+        let mut bench = Bench::new(Precision::Fp16, spec, 0);
+        let theirs = bench.device.create_stream().unwrap();
+        let (input, output) = (bench.theirs(theirs, 0, 64), bench.theirs(theirs, 0, 64));
+        // SAFETY: the recorder takes any number for a stream.
+        let after = unsafe { RawStream::new(theirs.0 as *mut _) };
+        // What was issued on their stream is theirs to wait for.
+        let finished = bench.device.create_event(false).unwrap();
+        bench.device.record(finished, theirs).unwrap();
+        bench.device.synchronize(finished).unwrap();
+        let process = |bench: &mut Bench| {
+            let done = bench.executor.process_device(&input, &output, Some(after), &PLAN);
+            done.map(drop)
+        };
+        bench.device.refuse(call, before);
+        assert_eq!(process(&mut bench).unwrap_err().to_string(), "as planned", "{what}");
+        let own: Vec<_> = bench
+            .device
+            .under_way()
+            .into_iter()
+            .filter(|s| *s != theirs.0)
+            .collect();
+        assert_eq!(own, [0; 0], "{what}");
+        process(&mut bench).unwrap();
+        bench.submit().unwrap();
+        bench.collect().unwrap();
+        bench.check(&what);
+    }
+    // Stage by stage.
+    let stage_by_stage = [
+        (Call::Upload, 0),
+        (Call::Upload, 1),
+        (Call::Download, 0),
+        (Call::Download, 1),
+        (Call::Download, 2),
+    ];
+    for (call, before) in stage_by_stage {
+        let what = format!("stage by stage, {call:?} {before}");
+        let mut bench = Bench::new(Precision::Fp16, spec, 0);
+        bench.device.refuse(call, before);
+        assert_eq!(bench.step_through().unwrap_err().to_string(), "as planned", "{what}");
+        assert_eq!(bench.device.under_way(), [0; 0], "{what}");
+        bench.step_through().unwrap();
+        bench.check(&what);
+    }
+}
+
+/// An error of networks is told only after the runs before it have ended: what they use goes with the error.
+#[test]
+fn an_error_of_networks_waits_for_what_was_issued() {
+    let refusal = |call| {
+        Some(Refusal {
+            which: Subnetwork::Adjustment,
+            call,
+            times: 1..=usize::MAX,
+        })
+    };
+    let device = Recorder::default();
+    let rgb = spec(PixelFormat::Rgb, (32, 32));
+    let error = Bench::try_new(Precision::Fp32, rgb, 0, &device, refusal("enqueue")).err();
+    assert_eq!(error.unwrap().to_string(), "as planned");
+    let issued = device.take();
+    assert!(issued.iter().any(|o| matches!(o, Operation::Enqueue("restoration", _))));
+    // The end of the other networks comes after their runs, or the recorder would say so.
+    assert_eq!(device.faults(), Vec::<String>::new(), "{issued:?}");
+    assert_eq!(device.allocated(), 0);
+
+    let reference = Reference {
+        size: (16, 16),
+        samples: vec![Sample {
+            which: Subnetwork::Adjustment,
+            inputs: vec![vec![0.5; 256], vec![4.0]],
+            outputs: vec![vec![0.7; 256]],
+        }],
+    };
+    for call in ["shape", "address", "scratch_bytes", "lend", "enqueue"] {
+        let device = Recorder::default();
+        let mut networks = IdleNetworks {
+            refusal: refusal(call),
+            ..IdleNetworks::new(Precision::Fp32, Some(&device))
+        };
+        let as_device: Arc<dyn Device> = Arc::new(device.clone());
+        let error = compare(&as_device, networks.load((16, 16)).unwrap(), &reference).err();
+        assert_eq!(error.unwrap().to_string(), "as planned");
+        assert_eq!(device.faults(), Vec::<String>::new(), "{call}");
+        assert_eq!(device.allocated(), 0, "{call}");
+    }
+}
+
+#[test]
+fn short_memory_is_an_error_and_the_backend_can_be_prepared_again() {
+    let device = Recorder::with_memory(4 << 20);
+    let mut backend = IdleNetworks::new(Precision::Fp32, Some(&device)).backend();
+    for (size, fits) in [((64, 48), true), ((1920, 1080), false), ((64, 48), true)] {
+        let prepared = backend.prepare(&Geometry::new(spec(PixelFormat::Nv12, size), 0, 4));
+        match prepared {
+            Ok(_) => assert!(fits, "{size:?}"),
+            Err(e) => assert!(!fits && e.kind() == ErrorKind::OutOfMemory, "{size:?}: {e}"),
+        }
+    }
+    assert_eq!(device.faults(), Vec::<String>::new());
+    drop(backend);
+    assert_eq!(device.allocated(), 0);
+}

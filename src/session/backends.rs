@@ -1,0 +1,87 @@
+//! From options to a backend.
+
+use crate::backend::Backend;
+use crate::cpu::{CpuBackend, IdentityBackend};
+use crate::error::{Error, ErrorKind, Result};
+use crate::gpu::{EngineSource, GpuBackend};
+use crate::pack::{Pack, Precision};
+use crate::session::options::{BackendChoice, Options};
+
+/// A pack on the backend that works for it.
+pub(crate) struct Loaded {
+    pub pack: Pack,
+    pub backend: Box<dyn Backend>,
+    /// Whether the processor takes over if the backend cannot prepare a size.
+    pub may_fall_back: bool,
+}
+
+impl Loaded {
+    /// The backend of `options`; `Auto` is TensorRT where it works, else the processor.
+    ///
+    /// # Errors
+    /// As [`Enhancer::new`](crate::Enhancer::new).
+    pub fn new(pack: Pack, options: &Options) -> Result<Self> {
+        let name = format!("{} {}", pack.manifest().name, pack.manifest().version);
+        let mut may_fall_back = false;
+        let backend = match options.backend {
+            BackendChoice::Cpu => cpu(&pack, options)?,
+            BackendChoice::Identity => Box::new(IdentityBackend::new(options.threads)),
+            BackendChoice::TensorRt => tensorrt(&pack, options).map_err(|e| match e.kind() {
+                ErrorKind::BackendUnavailable => Error::new(
+                    e.kind(),
+                    format!("backend=tensorrt cannot be used, take backend=auto or backend=cpu: {e}"),
+                ),
+                _ => e,
+            })?,
+            BackendChoice::Auto => match tensorrt(&pack, options) {
+                Ok(backend) => {
+                    may_fall_back = true;
+                    backend
+                }
+                Err(e) if e.kind() == ErrorKind::ModelInvalid => return Err(e),
+                Err(e) => {
+                    log::info!("{name}: tensorrt cannot be used, so cpu is: {e}");
+                    cpu(&pack, options)?
+                }
+            },
+        };
+        log::info!("{name} on {}", backend.name());
+        Ok(Self {
+            pack,
+            backend,
+            may_fall_back,
+        })
+    }
+
+    /// Moves to the processor after `error`, if the backend was chosen by `Auto`.
+    ///
+    /// # Errors
+    /// `error` itself where no other backend may take over.
+    pub fn fall_back(&mut self, error: Error, options: &Options) -> Result<()> {
+        if !self.may_fall_back || matches!(error.kind(), ErrorKind::ModelInvalid | ErrorKind::Cancelled) {
+            return Err(error);
+        }
+        log::warn!("{} cannot be prepared, so cpu takes over: {error}", self.backend.name());
+        self.backend = cpu(&self.pack, options)?;
+        self.may_fall_back = false;
+        Ok(())
+    }
+}
+
+fn cpu(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {
+    let precision = options.precision.unwrap_or(Precision::Fp32);
+    Ok(Box::new(CpuBackend::new(pack, precision, options.threads)?))
+}
+
+fn tensorrt(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {
+    let source = EngineSource::new(
+        pack,
+        options.device_id,
+        options.cuda_context,
+        options.precision,
+        options.engine_cache.clone(),
+        options.threads,
+    )?;
+    let schedule = pack.manifest().schedule;
+    Ok(Box::new(GpuBackend::new(source.device(), Box::new(source), &schedule)?))
+}

@@ -1,0 +1,12 @@
+//! The way of one frame through the network: its stages, their order, what they are told and what they report.
+
+mod parameters;
+mod report;
+mod step;
+mod unfold;
+
+pub use parameters::{Parameters, Plan, RATIO_RANGE, STRENGTH_RANGE};
+pub use report::{Report, Stage, StageTimes};
+pub use step::{Step, steps};
+pub use unfold::{Quantity, Stages};
+pub(crate) use unfold::{unfold, unfold_watched};

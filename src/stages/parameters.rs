@@ -1,0 +1,95 @@
+//! What a frame is made with.
+
+use std::ops::RangeInclusive;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The range of [`Parameters::ratio`].
+pub const RATIO_RANGE: RangeInclusive<f32> = 1.0..=20.0;
+/// The range of [`Parameters::strength`].
+pub const STRENGTH_RANGE: RangeInclusive<f32> = 0.0..=1.0;
+
+/// What the user may change with every frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parameters {
+    /// The factor on the illumination, within [`RATIO_RANGE`]; 1 leaves brightness alone.
+    pub ratio: f32,
+    /// The weight of the result over the input, within [`STRENGTH_RANGE`].
+    pub strength: f32,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            ratio: 4.0,
+            strength: 1.0,
+        }
+    }
+}
+
+impl Parameters {
+    /// Checks both ranges.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for a value outside its range, NaN included.
+    pub fn check(self) -> Result<()> {
+        let Parameters { ratio, strength } = self;
+        if RATIO_RANGE.contains(&ratio) && STRENGTH_RANGE.contains(&strength) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidOption,
+            format!(
+                "ratio {ratio} must be within {} to {}, strength {strength} within {} to {}",
+                RATIO_RANGE.start(),
+                RATIO_RANGE.end(),
+                STRENGTH_RANGE.start(),
+                STRENGTH_RANGE.end()
+            ),
+        ))
+    }
+}
+
+/// How one frame of a stream is made: the user's parameters, and what the stream's memory adds to them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plan {
+    /// The user's parameters, which have been checked.
+    pub parameters: Parameters,
+    /// The frame stands alone: no state of earlier frames may be used for it.
+    pub fresh: bool,
+}
+
+impl Plan {
+    /// The plan of a single frame.
+    pub const fn single(parameters: Parameters) -> Self {
+        Self {
+            parameters,
+            fresh: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_outside_their_ranges_are_refused() {
+        for (ratio, strength, valid) in [
+            (1.0, 0.0, true),
+            (20.0, 1.0, true),
+            (0.99, 1.0, false),
+            (20.01, 1.0, false),
+            (4.0, -0.1, false),
+            (4.0, 1.1, false),
+            (f32::NAN, 1.0, false),
+            (4.0, f32::NAN, false),
+        ] {
+            let checked = Parameters { ratio, strength }.check();
+            assert_eq!(checked.is_ok(), valid, "{ratio} {strength}");
+            if let Err(error) = checked {
+                assert_eq!(error.kind(), ErrorKind::InvalidOption);
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What is reported of a frame.
+
+use std::time::Duration;
+
+/// A stage of a frame, for timing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Stage {
+    Ingest,
+    Decompose,
+    Update,
+    Restore,
+    Illuminate,
+    Adjust,
+    Compose,
+}
+
+impl Stage {
+    /// All stages, in order.
+    pub const ALL: [Stage; 7] = [
+        Stage::Ingest,
+        Stage::Decompose,
+        Stage::Update,
+        Stage::Restore,
+        Stage::Illuminate,
+        Stage::Adjust,
+        Stage::Compose,
+    ];
+
+    /// The name in statistics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Ingest => "ingest",
+            Stage::Decompose => "decompose",
+            Stage::Update => "update",
+            Stage::Restore => "restore",
+            Stage::Illuminate => "illuminate",
+            Stage::Adjust => "adjust",
+            Stage::Compose => "compose",
+        }
+    }
+}
+
+/// The time of each of [`Stage::ALL`], summed over the rounds.
+pub type StageTimes = [Duration; Stage::ALL.len()];
+
+/// What a backend reports of one frame.
+///
+/// The report has no total: how long a caller waited for a frame depends on the caller, who measures it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Report {
+    /// The time of each stage; zeros where the stages of a frame run as one graph.
+    pub stages: StageTimes,
+    /// Mean luma of the input, 0 to 1.
+    pub luma_in: f32,
+    /// Mean luma of the output, 0 to 1.
+    pub luma_out: f32,
+}

@@ -1,0 +1,159 @@
+//! Pictures for tests: frames of any format in memory of their own.
+#![allow(unsafe_code)]
+
+use crate::frame::{Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut};
+
+/// Frames of a format and a size, in the usual colorimetry.
+pub(crate) fn spec(format: PixelFormat, (width, height): (usize, usize)) -> FrameSpec {
+    FrameSpec {
+        format,
+        width,
+        height,
+        colorimetry: Colorimetry::default(),
+    }
+}
+
+/// A frame's bytes.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Picture {
+    pub spec: FrameSpec,
+    planes: Vec<Vec<u8>>,
+    strides: Vec<usize>,
+}
+
+impl Picture {
+    /// Zeros, without gaps between rows.
+    pub fn black(spec: FrameSpec) -> Self {
+        Self::with_gaps(spec, 0)
+    }
+
+    /// Zeros, with that many bytes behind every row.
+    pub fn with_gaps(spec: FrameSpec, gap: usize) -> Self {
+        let planes = 0..spec.format.planes();
+        let strides: Vec<_> = planes.map(|i| spec.format.row_bytes(i, spec.width) + gap).collect();
+        let plane = |(i, stride): (usize, &usize)| vec![0; stride * spec.format.rows(i, spec.height)];
+        Self {
+            spec,
+            planes: strides.iter().enumerate().map(plane).collect(),
+            strides,
+        }
+    }
+
+    /// Dark stripes that differ with `seed`, without gaps between rows.
+    pub fn dark(spec: FrameSpec, seed: usize) -> Self {
+        let ten_bits = matches!(spec.format, PixelFormat::I420_10le | PixelFormat::P010_10le);
+        let high = spec.format == PixelFormat::P010_10le;
+        let mut picture = Self::black(spec);
+        for (plane, row) in picture.planes.iter_mut().zip(&picture.strides) {
+            for (at, byte) in plane.iter_mut().enumerate() {
+                let (x, y) = (at % row, at / row);
+                let value = (16 + (x * 3 + y * 5 + seed * 11 + x * y / 9) % 90) as u8;
+                *byte = match (ten_bits, high, at % 2) {
+                    (false, ..) => value,
+                    (true, false, 0) => value.wrapping_mul(37),
+                    (true, false, _) => value % 2,
+                    (true, true, 0) => value << 6,
+                    (true, true, _) => value,
+                };
+            }
+        }
+        picture
+    }
+
+    /// The same picture with that many bytes behind every row.
+    pub fn spread(&self, gap: usize) -> Self {
+        let mut copy = Self::with_gaps(self.spec, gap);
+        let frame = self.frame();
+        let mut to = copy.frame_mut();
+        for plane in 0..self.planes.len() {
+            for y in 0..self.spec.format.rows(plane, self.spec.height) {
+                to.row_mut(plane, y).copy_from_slice(frame.row(plane, y));
+            }
+        }
+        copy
+    }
+
+    /// The picture, to read.
+    pub fn frame(&self) -> Frame<'_> {
+        let planes = self.planes.iter().zip(&self.strides);
+        let planes: Vec<_> = planes.map(|(data, &stride)| Plane { data, stride }).collect();
+        Frame::new(self.spec, &planes).unwrap()
+    }
+
+    /// The picture, to write.
+    pub fn frame_mut(&mut self) -> FrameMut<'_> {
+        let planes = self.planes.iter_mut().zip(&self.strides);
+        FrameMut::from_iter(self.spec, planes.map(|(data, &stride)| PlaneMut { data, stride })).unwrap()
+    }
+
+    /// The picture in the memory of a device whose addresses are the process's.
+    pub fn device_frame(&self) -> DeviceFrame {
+        let planes = self.planes.iter().zip(&self.strides);
+        let planes: Vec<_> = planes
+            .map(|(data, &stride)| DevicePlane {
+                address: data.as_ptr() as u64,
+                stride,
+            })
+            .collect();
+        // SAFETY: the planes live as long as the picture, and are as long as a frame of the spec.
+        unsafe { DeviceFrame::new(self.spec, &planes) }.unwrap()
+    }
+
+    /// The mean of all bytes.
+    pub fn mean(&self) -> f64 {
+        let bytes = self.planes.iter().flatten();
+        bytes.clone().map(|b| f64::from(*b)).sum::<f64>() / bytes.count() as f64
+    }
+
+    /// The greatest difference of a sample's code, in steps of 8 bits.
+    pub fn difference(&self, other: &Picture) -> f64 {
+        let words = matches!(self.spec.format, PixelFormat::I420_10le | PixelFormat::P010_10le);
+        let scale = match self.spec.format {
+            PixelFormat::I420_10le => 4.0,
+            PixelFormat::P010_10le => 256.0,
+            _ => 1.0,
+        };
+        let value = |row: &[u8], i: usize| match words {
+            true => f64::from(u16::from_le_bytes([row[2 * i], row[2 * i + 1]])),
+            false => f64::from(row[i]),
+        };
+        let mut worst = 0.0f64;
+        let frames = (self.frame(), other.frame());
+        for plane in 0..self.planes.len() {
+            for y in 0..self.spec.format.rows(plane, self.spec.height) {
+                let (a, b) = (frames.0.row(plane, y), frames.1.row(plane, y));
+                let count = a.len() / if words { 2 } else { 1 };
+                // Packed pairs of an odd width have a luma byte too many, which nobody sets.
+                let spare = match self.spec.format {
+                    PixelFormat::Yuy2 if self.spec.width % 2 == 1 => Some(count - 2),
+                    PixelFormat::Uyvy if self.spec.width % 2 == 1 => Some(count - 1),
+                    _ => None,
+                };
+                let kept = (0..count).filter(|i| spare != Some(*i));
+                worst = kept.fold(worst, |w, i| w.max((value(a, i) - value(b, i)).abs() / scale));
+            }
+        }
+        worst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::night;
+
+    #[test]
+    fn pictures_differ_where_a_sample_does() {
+        for format in PixelFormat::ALL {
+            let spec = spec(format, (33, 17));
+            let picture = Picture::dark(spec, 1);
+            assert_eq!(picture.difference(&picture.spread(3)), 0.0, "{}", format.name());
+            assert!(picture.difference(&Picture::dark(spec, 2)) >= 1.0, "{}", format.name());
+            assert!(picture.difference(&Picture::black(spec)) >= 16.0, "{}", format.name());
+            assert!(picture.mean() > Picture::black(spec).mean(), "{}", format.name());
+        }
+        let night = night(96, 64);
+        assert_eq!(night.len(), 3 * 96 * 64);
+        assert!(night.iter().any(|v| *v > 180) && night.iter().filter(|v| **v < 80).count() > night.len() / 2);
+    }
+}
