@@ -65,6 +65,10 @@ case_transcode_bad_input() {
         grep -q "^error: $bad" message && [ ! -e out.mp4 ] && [ ! -e out.mp4.part ] || return 1
     done
 }
+case_transcode_spares_its_input() {
+    cp night.mp4 own.mp4 && ! "$here/transcode.sh" own.mp4 ./own.mp4 2>message &&
+        grep -q "^error: own.mp4 is both" message && cmp night.mp4 own.mp4
+}
 case_before_after() {
     WIDTH=$width HEIGHT=$height "$here/before-after.sh" night.mp4 both.mp4 && is "$(stamps both.mp4 | wc -l)" $frames &&
         gst-discoverer-1.0 -v both.mp4 | grep -q "Width: $((2 * width))"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# File to file: every frame bright and clean, audio kept, progress every two seconds.
+# File to file: every frame bright and clean, audio kept, progress every two seconds. Stopped early, it leaves no output.
 #
 #   pipelines/transcode.sh IN OUT.mp4 [PROPERTY=VALUE ...]      for example ratio=6 model=full
 #
@@ -10,6 +10,7 @@ set -eu
 in=$1 out=$2
 shift 2
 [ -r "$in" ] || die "$in cannot be read"
+[ ! "$in" -ef "$out" ] || die "$in is both the input and the output: give the output another name"
 need x264enc mp4mux avenc_aac progressreport
 has video "$in" || die "$in has no video that GStreamer can decode; see gst-discoverer-1.0 \"$in\""
 
@@ -19,7 +20,7 @@ launch() {
     gst-launch-1.0 -e "$@"
 }
 # shellcheck disable=SC2086 # $ENHANCE is several words.
-set -- d. ! video/x-raw ! queue ! progressreport name=progress update-freq=2 \
+set -- d. ! video/x-raw ! queue ! videoconvert ! progressreport name=progress update-freq=2 \
     ! $ENHANCE "$@" ! videoconvert ! x264enc ! mux. \
     mp4mux name=mux ! filesink location="$out.part"
 if has audio "$in"; then
@@ -28,5 +29,6 @@ if has audio "$in"; then
         ! avenc_aac ! mux.
 fi
 trap 'rm -f "$out.part"' EXIT
+trap 'exit 130' INT TERM
 launch filesrc location="$in" ! decodebin name=d "$@"
 mv "$out.part" "$out"

@@ -59,7 +59,7 @@ fn file(args: &Args) -> Result<ExitCode, String> {
     spinner.finish_and_clear();
     let made = made?;
     if let Some(note) = made.note {
-        eprintln!("note: {}: {note}", job.input.display());
+        crate::tell(format_args!("note: {}: {note}", job.input.display()));
     }
     crate::print(&format!("{}: {}\n", job.output.display(), made.summary))?;
     Ok(ExitCode::SUCCESS)
@@ -116,10 +116,10 @@ fn folder(args: &Args) -> Result<ExitCode, String> {
     paths.sort();
     let (pictures, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(|p| p.is_file() && format_of(p).is_some());
     for path in &others {
-        eprintln!(
+        crate::tell(format_args!(
             "note: {} is skipped: neither a PNG nor a JPEG file by its name",
             path.display()
-        );
+        ));
     }
     if pictures.is_empty() {
         return Err(format!("{} holds no PNG or JPEG file", args.input.display()));
@@ -148,11 +148,11 @@ fn folder(args: &Args) -> Result<ExitCode, String> {
         };
         taken.entry(stem).or_insert_with(|| input.clone());
         bar.suspend(|| match made {
-            Ok(Made { note: Some(note), .. }) => eprintln!("note: {}: {note}", input.display()),
+            Ok(Made { note: Some(note), .. }) => crate::tell(format_args!("note: {}: {note}", input.display())),
             Ok(_) => {}
             Err(message) => {
                 failed += 1;
-                eprintln!("error: {message}");
+                crate::tell(format_args!("error: {message}"));
             }
         });
         bar.inc(1);

@@ -48,11 +48,20 @@ impl log::Log for Log {
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            eprintln!("{}: {}", record.level().as_str().to_lowercase(), record.args());
+            tell(format_args!(
+                "{}: {}",
+                record.level().as_str().to_lowercase(),
+                record.args()
+            ));
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Writes a line to standard error. Where that is closed or full there is nobody to tell, which changes no result.
+fn tell(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes a result to standard output. A reader that closes it early, as `head` does, is no error.
@@ -77,7 +86,7 @@ fn main() -> ExitCode {
         Command::Selftest(args) => selftest::run(args),
     };
     outcome.unwrap_or_else(|message| {
-        eprintln!("error: {message}");
+        tell(format_args!("error: {message}"));
         ExitCode::FAILURE
     })
 }

@@ -1,7 +1,7 @@
 //! Picture files: PNG and JPEG in, 8-bit pixels through the network, PNG and JPEG out.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,8 @@ impl Picture {
     }
 
     /// Decodes a PNG or JPEG file.
-    fn decode(file: impl BufRead + Seek) -> image::ImageResult<Self> {
+    fn decode(mut file: impl BufRead + Seek) -> image::ImageResult<Self> {
+        refuse_cut_jpeg(&mut file)?;
         let mut decoder = ImageReader::new(file).with_guessed_format()?.into_decoder()?;
         let orientation = decoder.orientation()?;
         let icc_profile = decoder.icc_profile()?;
@@ -51,6 +52,9 @@ impl Picture {
             colour if colour.has_alpha() => pixels.into_rgba8().into(),
             _ => pixels.into_rgb8().into(),
         };
+        // A profile of another colour space, as in a CMYK file, does not describe what was decoded.
+        let space: &[u8] = if pixels.color().has_color() { b"RGB " } else { b"GRAY" };
+        let icc_profile = icc_profile.filter(|profile| profile.get(16..20) == Some(space));
         Ok(Self {
             pixels,
             icc_profile,
@@ -141,6 +145,47 @@ impl Picture {
     }
 }
 
+/// Refuses a JPEG file that ends before its picture does: the decoder would fill what is missing with grey. The position
+/// is the start again.
+fn refuse_cut_jpeg(file: &mut (impl BufRead + Seek)) -> std::io::Result<()> {
+    if !file.fill_buf()?.starts_with(&[0xff, 0xd8, 0xff]) {
+        return Ok(());
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    file.rewind()?;
+    match jpeg_ends(&bytes) {
+        true => Ok(()),
+        false => Err(std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            "the JPEG data end in the middle of the picture: the file is cut short, copy it again",
+        )),
+    }
+}
+
+/// Whether the markers of a JPEG file (ITU-T T.81, annex B) come to the end of the image. What follows it is not looked at.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let mut rest = &bytes[2..];
+    loop {
+        // Between segments, and after a scan's coded data, in which a 0 follows each 0xff unless it is a restart.
+        let marker = rest
+            .windows(2)
+            .position(|two| two[0] == 0xff && !matches!(two[1], 0x00 | 0x01 | 0xd0..=0xd7 | 0xff));
+        let Some(at) = marker else { return false };
+        if rest[at + 1] == 0xd9 {
+            return true;
+        }
+        let length = match rest.get(at + 2..at + 4) {
+            Some(length) => usize::from(u16::from_be_bytes([length[0], length[1]])),
+            None => return false,
+        };
+        match rest.get(at + 2 + length.max(2)..) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+}
+
 /// A file under a temporary name, renamed when it is whole and removed otherwise.
 struct Part {
     file: File,
@@ -194,12 +239,51 @@ mod replay;
 mod tests {
     use std::path::Path;
 
-    use super::check;
     use super::replay::replay;
+    use super::*;
 
     #[test]
     fn fuzz_seeds_of_picture() {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/picture");
         replay(&seeds, &[], 300, check);
+    }
+
+    #[test]
+    fn a_jpeg_file_ends_with_its_picture() {
+        let mut jpeg = Vec::new();
+        image::RgbImage::from_fn(40, 30, |x, y| [x as u8 * 6, y as u8 * 8, (x * y) as u8].into())
+            .write_to(&mut std::io::Cursor::new(&mut jpeg), image::ImageFormat::Jpeg)
+            .unwrap();
+        let read = |bytes: &[u8]| {
+            Picture::decode(std::io::Cursor::new(bytes))
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(read(&jpeg), Ok(()));
+        // A film may be appended to a photograph, with bytes of any kind.
+        assert_eq!(read(&[&jpeg[..], &[0xff, 0xda, 0, 9, 1]].concat()), Ok(()));
+        for length in [jpeg.len() - 2, jpeg.len() / 2, jpeg.len() / 2 + 1] {
+            assert!(read(&jpeg[..length]).unwrap_err().contains("cut short"), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_profile_of_another_colour_space_is_dropped() {
+        for (space, kept) in [(b"RGB ", true), (b"CMYK", false), (b"GRAY", false)] {
+            let profile = [&[0; 16][..], space, &[0; 108]].concat();
+            let mut png = Vec::new();
+            let mut encoder = PngEncoder::new(&mut png);
+            encoder.set_icc_profile(profile.clone()).unwrap();
+            encoder
+                .write_image(&[9; 3 * 256], 16, 16, ColorType::Rgb8.into())
+                .unwrap();
+            let read = Picture::decode(std::io::Cursor::new(&png)).unwrap();
+            assert_eq!(
+                read.icc_profile,
+                kept.then_some(profile),
+                "{}",
+                String::from_utf8_lossy(space)
+            );
+        }
     }
 }

@@ -26,7 +26,7 @@ const INT: u64 = 2;
 /// The same network with all inputs and outputs FLOAT instead of FLOAT16, under their names.
 ///
 /// # Errors
-/// [`ErrorKind::ModelInvalid`] if the file is damaged, a port is not FLOAT16, an output is not made by exactly one
+/// [`ErrorKind::ModelInvalid`] if the file is damaged, it has no inputs or no outputs, a port is not FLOAT16, an output is not made by exactly one
 /// node, or nodes have graphs of their own.
 pub(crate) fn widen(onnx: &[u8]) -> Result<Vec<u8>> {
     edit(onnx).map_err(|e| {
@@ -157,6 +157,11 @@ fn text(message: &[u8], number: u32) -> Result<&str> {
 
 fn graph_with_casts(graph: &[u8]) -> Result<Vec<u8>> {
     let names = Names::of(graph)?;
+    if names.inputs.is_empty() || names.outputs.is_empty() {
+        return Err(unexpected(
+            "expected inputs and outputs in its graph, found none".into(),
+        ));
+    }
     let inner = names.inner()?;
     let mut edited = Vec::with_capacity(graph.len() + 1024);
     // Nodes stand in the order in which they can run.
