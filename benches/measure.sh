@@ -1,5 +1,6 @@
 #!/bin/sh
-# The figures of docs/performance.md, in the order in which it has them: about a quarter of an hour on two quiet cores.
+# Figures of docs/performance.md, which says at its end what is not among them: about a quarter of an hour on two quiet
+# cores.
 # PYTHON has numpy, pillow and onnx, and onnxruntime, openvino and torch as far as they are to be measured.
 set -eu
 cd "$(dirname "$0")/.."

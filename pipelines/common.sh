@@ -51,6 +51,7 @@ source_of() {
         /dev/*) source="v4l2src device=$1 num-buffers=${FRAMES:--1} ! decodebin" ;;
         *)
             [ -r "$1" ] || die "$1 cannot be read: give a device, an RTSP address, a file, or test"
+            case $1 in *[[:space:]]*) die "$1 contains blanks: rename it or make a link" ;; esac
             source="filesrc location=$1 ! decodebin"
             ;;
     esac
