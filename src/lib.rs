@@ -15,7 +15,7 @@
 //! let mut enhancer = Enhancer::new(&Options::default())?;
 //! let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
 //! let mut output = FrameMut::new(spec, [PlaneMut { data: &mut bright, stride }])?;
-//! let report = enhancer.process(&input, &mut output, Parameters { ratio: 4.0, strength: 1.0 })?;
+//! let report = enhancer.process(&input, &mut output, Parameters { ratio: 4.0, temporal: 1.0, ..Parameters::default() })?;
 //! assert!(report.luma_out > report.luma_in);
 //! # Ok(())
 //! # }
@@ -52,5 +52,7 @@ pub use gpu::{
 };
 pub use pack::{Manifest, Pack, Precision, Precisions, Schedule, Subnetwork, Variant};
 pub use session::{BackendChoice, Enhancer, Options};
-pub use stages::{Parameters, Plan, Quantity, RATIO_RANGE, Report, STRENGTH_RANGE, Stage, StageTimes, Stages, Step};
+pub use stages::{
+    Parameters, Plan, Quantity, RATIO_RANGE, Report, STRENGTH_RANGE, Stage, StageTimes, Stages, Step, TEMPORAL_RANGE,
+};
 pub use temporal::{Percentiles, Reset, Statistics, StreamMemory, WINDOW};

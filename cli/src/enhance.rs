@@ -190,6 +190,7 @@ impl Network {
             parameters: Parameters {
                 ratio: args.ratio,
                 strength: args.strength,
+                temporal: 0.0,
             },
         })
     }

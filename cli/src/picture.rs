@@ -1,7 +1,7 @@
 //! Picture files: PNG and JPEG in, 8-bit pixels through the network, PNG and JPEG out.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

@@ -58,6 +58,11 @@ pub trait Executor: Send {
         0
     }
 
+    /// Whether [`Parameters::temporal`](crate::Parameters::temporal) has an effect.
+    fn remembers(&self) -> bool {
+        false
+    }
+
     /// Takes a frame through the network. No frame is pending.
     fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>, plan: &Plan) -> Result<Report>;
 

@@ -6,18 +6,20 @@ use crate::backend::{Executor, Geometry};
 use crate::cpu::capabilities::Capabilities;
 use crate::cpu::colour::{Guide, Planes, Relit, compose, ingest};
 use crate::cpu::engine::Workspace;
+use crate::cpu::fusion::Fusion;
 use crate::cpu::networks::Networks;
 use crate::cpu::threads::Pool;
 use crate::cpu::update::update;
 use crate::error::Result;
 use crate::frame::{Frame, FrameMut};
 use crate::pack::{Precision, Precisions, Subnetwork};
-use crate::stages::{Plan, Quantity, Report, Stages, Step, unfold};
+use crate::stages::{Plan, Quantity, Report, Stages, Step, steps_through_time, unfold};
 
 /// Networks, and the memory that frames of one size take.
 pub(crate) struct CpuExecutor {
     networks: Arc<Networks>,
     steps: Arc<[Step]>,
+    steps_through_time: Arc<[Step]>,
     precision: Precision,
     capabilities: Capabilities,
     pool: Pool,
@@ -30,6 +32,8 @@ pub(crate) struct CpuExecutor {
     l: Planes,
     adjusted: Planes,
     guide: Option<Guide>,
+    fusion: Fusion,
+    cut: bool,
 }
 
 impl CpuExecutor {
@@ -48,6 +52,7 @@ impl CpuExecutor {
             workspace: networks.workspace(geometry.padded, pool.threads())?,
             networks,
             steps,
+            steps_through_time: steps_through_time().into(),
             precision,
             capabilities,
             pool,
@@ -62,6 +67,8 @@ impl CpuExecutor {
                 true => Some(Guide::new(geometry)?),
                 false => None,
             },
+            fusion: Fusion::new(geometry.padded)?,
+            cut: false,
         })
     }
 }
@@ -77,7 +84,7 @@ impl Stages for CpuExecutor {
         ))
     }
 
-    fn run(&mut self, step: Step, ratio: f32) -> Result<()> {
+    fn run(&mut self, step: Step, plan: &Plan) -> Result<()> {
         let Self {
             networks,
             pool,
@@ -88,9 +95,14 @@ impl Stages for CpuExecutor {
             r,
             l,
             adjusted,
+            fusion,
             ..
         } = self;
         match step {
+            Step::Fuse => {
+                self.cut = fusion.fuse(pool, self.capabilities, image, plan.parameters.temporal);
+                Ok(())
+            }
             Step::Decompose => {
                 let inputs = [&image.data[..]];
                 networks.run(Subnetwork::Decomposition, pool, workspace, inputs, [p, q])
@@ -108,10 +120,14 @@ impl Stages for CpuExecutor {
                 networks.run(Subnetwork::Illumination, pool, workspace, inputs, [l])
             }
             Step::Adjust => {
-                let inputs = [&l.data[..], &[ratio]];
+                let inputs = [&l.data[..], &[plan.parameters.ratio]];
                 networks.run(Subnetwork::Adjustment, pool, workspace, inputs, [adjusted])
             }
         }
+    }
+
+    fn cut(&self) -> bool {
+        self.cut
     }
 
     fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {
@@ -143,6 +159,10 @@ impl Executor for CpuExecutor {
         "cpu"
     }
 
+    fn remembers(&self) -> bool {
+        true
+    }
+
     fn precisions(&self) -> Precisions {
         self.precision.into()
     }
@@ -150,11 +170,20 @@ impl Executor for CpuExecutor {
     fn bytes(&self) -> usize {
         let planes = [&self.image, &self.p, &self.q, &self.r, &self.l, &self.adjusted];
         let planes: usize = planes.iter().map(|p| 4 * p.data.len()).sum();
-        self.workspace.bytes() + planes + self.guide.as_ref().map_or(0, Guide::bytes)
+        self.workspace.bytes() + planes + self.fusion.bytes() + self.guide.as_ref().map_or(0, Guide::bytes)
     }
 
     fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>, plan: &Plan) -> Result<Report> {
-        let steps = self.steps.clone();
+        let through_time = plan.parameters.temporal > 0.0;
+        if plan.fresh || !through_time {
+            self.fusion.forget();
+        }
+        self.fusion.remember(&mut self.image);
+        self.cut = false;
+        let steps = match through_time {
+            true => self.steps_through_time.clone(),
+            false => self.steps.clone(),
+        };
         unfold(self, &steps, input, plan, output)
     }
 

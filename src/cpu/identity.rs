@@ -57,7 +57,7 @@ impl Stages for IdentityExecutor {
         ))
     }
 
-    fn run(&mut self, _step: Step, _ratio: f32) -> Result<()> {
+    fn run(&mut self, _step: Step, _plan: &Plan) -> Result<()> {
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod capabilities;
 mod colour;
 mod engine;
 mod executor;
+mod fusion;
 mod identity;
 mod memory;
 mod networks;

@@ -112,6 +112,12 @@ impl Enhancer {
             .map_or(Precision::Fp32.into(), Executor::precisions)
     }
 
+    /// Whether the prepared backend uses what it remembers of a stream ([`Parameters::temporal`]); false before a size is
+    /// prepared. Today the processor does, a GPU does not.
+    pub fn remembers(&self) -> bool {
+        self.prepared.peek().is_some_and(Executor::remembers)
+    }
+
     /// The sizes that frames are prepared for.
     pub fn geometry(&self) -> Option<&Geometry> {
         self.prepared.current_key().map(|key| &key.geometry)

@@ -18,6 +18,7 @@ use crate::testing::{
 const PARAMETERS: Parameters = Parameters {
     ratio: 5.0,
     strength: 0.8,
+    temporal: 0.0,
 };
 
 fn rgb(width: usize, height: usize) -> FrameSpec {
@@ -282,6 +283,7 @@ fn frames_in_device_memory_are_refused_where_they_cannot_be_taken() {
     let not_a_number = Parameters {
         ratio: f32::NAN,
         strength: 1.0,
+        temporal: 0.0,
     };
     let mut on_cpu = Enhancer::new(&options(BackendChoice::Cpu)).unwrap();
     for (what, outcome, kind) in [

@@ -5,8 +5,8 @@ mod report;
 mod step;
 mod unfold;
 
-pub use parameters::{Parameters, Plan, RATIO_RANGE, STRENGTH_RANGE};
+pub use parameters::{Parameters, Plan, RATIO_RANGE, STRENGTH_RANGE, TEMPORAL_RANGE};
 pub use report::{Report, Stage, StageTimes};
-pub use step::{Step, steps};
+pub use step::{Step, steps, steps_through_time};
 pub use unfold::{Quantity, Stages};
 pub(crate) use unfold::{unfold, unfold_watched};

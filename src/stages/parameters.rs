@@ -8,6 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub const RATIO_RANGE: RangeInclusive<f32> = 1.0..=20.0;
 /// The range of [`Parameters::strength`].
 pub const STRENGTH_RANGE: RangeInclusive<f32> = 0.0..=1.0;
+/// The range of [`Parameters::temporal`].
+pub const TEMPORAL_RANGE: RangeInclusive<f32> = 0.0..=1.0;
 
 /// What the user may change with every frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +18,11 @@ pub struct Parameters {
     pub ratio: f32,
     /// The weight of the result over the input, within [`STRENGTH_RANGE`].
     pub strength: f32,
+    /// How much of the stream's memory goes into a frame, within [`TEMPORAL_RANGE`]. At 0 each frame stands alone and goes
+    /// through the pack's own number of rounds. Above, one round is made, with the picture fused over up to
+    /// `1 + 11·temporal` frames. Of no effect on a backend that does not remember: see
+    /// [`Enhancer::remembers`](crate::Enhancer::remembers).
+    pub temporal: f32,
 }
 
 impl Default for Parameters {
@@ -23,28 +30,36 @@ impl Default for Parameters {
         Self {
             ratio: 4.0,
             strength: 1.0,
+            temporal: 0.0,
         }
     }
 }
 
 impl Parameters {
-    /// Checks both ranges.
+    /// Checks the ranges.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidOption`] for a value outside its range, NaN included.
     pub fn check(self) -> Result<()> {
-        let Parameters { ratio, strength } = self;
-        if RATIO_RANGE.contains(&ratio) && STRENGTH_RANGE.contains(&strength) {
+        let Parameters {
+            ratio,
+            strength,
+            temporal,
+        } = self;
+        if RATIO_RANGE.contains(&ratio) && STRENGTH_RANGE.contains(&strength) && TEMPORAL_RANGE.contains(&temporal) {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::InvalidOption,
             format!(
-                "ratio {ratio} must be within {} to {}, strength {strength} within {} to {}",
+                "ratio {ratio} must be within {} to {}, strength {strength} within {} to {}, temporal {temporal} within {} \
+                 to {}",
                 RATIO_RANGE.start(),
                 RATIO_RANGE.end(),
                 STRENGTH_RANGE.start(),
-                STRENGTH_RANGE.end()
+                STRENGTH_RANGE.end(),
+                TEMPORAL_RANGE.start(),
+                TEMPORAL_RANGE.end()
             ),
         ))
     }
@@ -75,18 +90,26 @@ mod tests {
 
     #[test]
     fn parameters_outside_their_ranges_are_refused() {
-        for (ratio, strength, valid) in [
-            (1.0, 0.0, true),
-            (20.0, 1.0, true),
-            (0.99, 1.0, false),
-            (20.01, 1.0, false),
-            (4.0, -0.1, false),
-            (4.0, 1.1, false),
-            (f32::NAN, 1.0, false),
-            (4.0, f32::NAN, false),
+        for (ratio, strength, temporal, valid) in [
+            (1.0, 0.0, 0.0, true),
+            (20.0, 1.0, 1.0, true),
+            (0.99, 1.0, 0.0, false),
+            (20.01, 1.0, 0.0, false),
+            (4.0, -0.1, 0.0, false),
+            (4.0, 1.1, 0.0, false),
+            (4.0, 1.0, -0.1, false),
+            (4.0, 1.0, 1.1, false),
+            (f32::NAN, 1.0, 0.0, false),
+            (4.0, f32::NAN, 0.0, false),
+            (4.0, 1.0, f32::NAN, false),
         ] {
-            let checked = Parameters { ratio, strength }.check();
-            assert_eq!(checked.is_ok(), valid, "{ratio} {strength}");
+            let checked = Parameters {
+                ratio,
+                strength,
+                temporal,
+            }
+            .check();
+            assert_eq!(checked.is_ok(), valid, "{ratio} {strength} {temporal}");
             if let Err(error) = checked {
                 assert_eq!(error.kind(), ErrorKind::InvalidOption);
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 #[allow(missing_docs)]
 pub enum Stage {
     Ingest,
+    Fuse,
     Decompose,
     Update,
     Restore,
@@ -17,8 +18,9 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in order.
-    pub const ALL: [Stage; 7] = [
+    pub const ALL: [Stage; 8] = [
         Stage::Ingest,
+        Stage::Fuse,
         Stage::Decompose,
         Stage::Update,
         Stage::Restore,
@@ -31,6 +33,7 @@ impl Stage {
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Ingest => "ingest",
+            Stage::Fuse => "fuse",
             Stage::Decompose => "decompose",
             Stage::Update => "update",
             Stage::Restore => "restore",
@@ -55,4 +58,6 @@ pub struct Report {
     pub luma_in: f32,
     /// Mean luma of the output, 0 to 1.
     pub luma_out: f32,
+    /// The frame shows another scene than the one before, so that nothing was taken from the stream's memory.
+    pub cut: bool,
 }

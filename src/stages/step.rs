@@ -6,6 +6,8 @@ use crate::pack::Schedule;
 /// A stage between ingest and compose, with its constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
+    /// I = k·I + (1 − k)·I', with the stream's fused picture I' moved along the motion: the update of P through time.
+    Fuse,
     /// P, Q = Decomposition(I).
     Decompose,
     /// P = (I·Q + γ·R) / (Q·Q + γ), then Q = (Σ I·P + λ·L) / (Σ P·P + λ) with the new P, the sums over the channels.
@@ -27,6 +29,7 @@ impl Step {
     /// The stage whose time this step counts towards.
     pub const fn stage(self) -> Stage {
         match self {
+            Step::Fuse => Stage::Fuse,
             Step::Decompose => Stage::Decompose,
             Step::Update { .. } => Stage::Update,
             Step::Restore => Stage::Restore,
@@ -49,6 +52,18 @@ pub fn steps(schedule: &Schedule) -> Vec<Step> {
     }
     steps.push(Step::Adjust);
     steps
+}
+
+/// The steps of a frame of a stream with a memory: one round stands for all of [`steps`], since earlier frames have
+/// refined the picture.
+pub fn steps_through_time() -> Vec<Step> {
+    vec![
+        Step::Fuse,
+        Step::Decompose,
+        Step::Restore,
+        Step::Illuminate,
+        Step::Adjust,
+    ]
 }
 
 #[cfg(test)]

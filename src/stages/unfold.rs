@@ -32,8 +32,13 @@ pub trait Stages {
     /// Reads a frame as I; returns its mean luma, 0 to 1.
     fn ingest(&mut self, input: &Frame<'_>) -> Result<f32>;
 
-    /// Executes one step. `ratio` is the input of [`Step::Adjust`].
-    fn run(&mut self, step: Step, ratio: f32) -> Result<()>;
+    /// Executes one step: [`Step::Adjust`] with the plan's ratio, [`Step::Fuse`] with as much of the memory as it says.
+    fn run(&mut self, step: Step, plan: &Plan) -> Result<()>;
+
+    /// Whether the last [`Step::Fuse`] found another scene than that of the frame before.
+    fn cut(&self) -> bool {
+        false
+    }
 
     /// Writes `input + strength · (clamp(L'·R, 0, 1) − input)`; returns its mean luma, 0 to 1.
     fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32>;
@@ -78,13 +83,14 @@ pub(crate) fn unfold_watched<S: Stages + ?Sized>(
     watcher(stages, None)?;
     for &step in steps {
         let started = Instant::now();
-        stages.run(step, plan.parameters.ratio)?;
+        stages.run(step, plan)?;
         report.stages[step.stage() as usize] += started.elapsed();
         watcher(stages, Some(step))?;
     }
     let started = Instant::now();
     report.luma_out = stages.compose(input, plan.parameters.strength, output)?;
     report.stages[Stage::Compose as usize] += started.elapsed();
+    report.cut = stages.cut();
     if let Some(times) = stages.measured()? {
         report.stages = times;
     }

@@ -60,7 +60,10 @@ impl StreamMemory {
     }
 
     /// Takes note of a frame that was made as planned. From here on [`plan`](Self::plan) speaks of the frame after it.
-    pub fn observe(&mut self, _report: &Report) {
+    pub fn observe(&mut self, report: &Report) {
+        if report.cut {
+            self.reset(Reset::SceneCut);
+        }
         self.frames += 1;
     }
 
@@ -101,10 +104,27 @@ mod tests {
     }
 
     #[test]
+    fn a_cut_is_counted_and_begins_a_scene() {
+        let mut memory = StreamMemory::default();
+        for (cut, resets) in [(false, 0), (false, 0), (true, 1), (false, 1), (true, 2)] {
+            memory.observe(&Report {
+                cut,
+                ..Report::default()
+            });
+            assert_eq!(memory.resets(Reset::SceneCut), resets);
+            assert!(
+                !memory.plan(Parameters::default()).fresh,
+                "the frame itself is remembered"
+            );
+        }
+    }
+
+    #[test]
     fn the_users_parameters_are_kept() {
         let parameters = Parameters {
             ratio: 7.0,
             strength: 0.5,
+            temporal: 0.25,
         };
         assert_eq!(StreamMemory::default().plan(parameters).parameters, parameters);
     }

@@ -30,7 +30,7 @@ fn folder(variable: &str, default: &str) -> Option<PathBuf> {
 /// The quantities that a step makes, by their names in the golden files; `#` stands for the round.
 fn made_by(step: Option<Step>) -> &'static [(&'static str, Quantity)] {
     match step {
-        None => &[("image", Quantity::Image)],
+        None | Some(Step::Fuse) => &[("image", Quantity::Image)],
         Some(Step::Decompose | Step::Update { .. }) => &[("p#", Quantity::P), ("q#", Quantity::Q)],
         Some(Step::Restore) => &[("r#", Quantity::R)],
         Some(Step::Illuminate) => &[("l#", Quantity::L)],
@@ -78,7 +78,10 @@ fn compare(prepare: &mut Prepare<'_>, pack: &Pack, golden: &Path, tolerance: f32
     let ratio = array("ratio").1[0];
     let manifest = pack.manifest();
     let mut stages = prepare(&Geometry::new(spec, 0, manifest.multiple)).unwrap();
-    let plan = Plan::single(Parameters { ratio, strength: 1.0 });
+    let plan = Plan::single(Parameters {
+        ratio,
+        ..Parameters::default()
+    });
     let (mut round, mut seen) = (0, Vec::new());
     let mut watch = |stages: &mut (dyn Stages + 'static), step: Option<Step>| {
         if matches!(step, Some(Step::Update { .. })) {

@@ -103,7 +103,15 @@ pub fn bad_options(bench: &Bench) -> Checked {
     let mut enhancer = bench.enhancer()?;
     let input = Picture::new(spec(PixelFormat::Nv12, (64, 48)), Scene::Night, 1);
     for (ratio, strength) in [(0.5, 1.0), (f32::NAN, 1.0), (4.0, -0.1), (4.0, f32::NAN)] {
-        match process(&mut enhancer, &input, Parameters { ratio, strength }) {
+        match process(
+            &mut enhancer,
+            &input,
+            Parameters {
+                ratio,
+                strength,
+                temporal: 0.0,
+            },
+        ) {
             Err(e) if e.kind() == ErrorKind::InvalidOption => refused += 1,
             _ => return Ok(Failed(format!("ratio {ratio}, strength {strength} is taken"))),
         }

@@ -128,7 +128,14 @@ pub fn parameters(bench: &Bench) -> Checked {
         .into_iter()
         .map(|(ratio, strength)| {
             let picture = Picture::new(spec(PixelFormat::Nv12, (320, 180)), Scene::Night, 7);
-            (picture, Parameters { ratio, strength })
+            (
+                picture,
+                Parameters {
+                    ratio,
+                    strength,
+                    temporal: 0.0,
+                },
+            )
         });
     compare(bench, cases, process)
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use gst::prelude::*;
 use gst_base::prelude::*;
-use uretinex::{Error, ErrorKind, RATIO_RANGE, STRENGTH_RANGE};
+use uretinex::{Error, ErrorKind, RATIO_RANGE, STRENGTH_RANGE, TEMPORAL_RANGE};
 
 use super::category::CAT;
 
@@ -24,7 +24,11 @@ pub(super) fn follow(element: &gst_base::BaseTransform, buffer: &gst::BufferRef,
     if let Err(e) = element.sync_values(time) {
         gst::debug!(CAT, obj = element, "{e}");
     }
-    for (name, range) in [("ratio", RATIO_RANGE), ("strength", STRENGTH_RANGE)] {
+    for (name, range) in [
+        ("ratio", RATIO_RANGE),
+        ("strength", STRENGTH_RANGE),
+        ("temporal", TEMPORAL_RANGE),
+    ] {
         let binding = element.control_binding(name);
         let value = binding
             .and_then(|b| ControlBindingExt::value(&b, time))

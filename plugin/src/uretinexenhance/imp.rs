@@ -32,6 +32,15 @@ use super::worker::{Failure, Leaving, Worker};
 use super::{allocation, controller, errors, memory_features, messages, qos};
 use crate::gstcuda::CudaContext;
 
+/// The most that may be missing where a stream is said to be broken and still goes on. A leaky queue marks every frame that
+/// it drops others before.
+const GAP: gst::ClockTime = gst::ClockTime::from_mseconds(500);
+
+/// Whether a frame of time `next` goes on where the one of time `last` was.
+fn goes_on(last: Option<gst::ClockTime>, next: Option<gst::ClockTime>) -> bool {
+    matches!((last, next), (Some(last), Some(next)) if next >= last && next - last <= GAP)
+}
+
 /// Implementation of the element.
 #[derive(Default)]
 pub struct URetinexEnhance {
@@ -42,6 +51,8 @@ pub struct URetinexEnhance {
     pub(super) cuda: CudaMemory,
     /// Whether the base class marks the frame that comes in as discontinuous when it goes out.
     discontinuous: AtomicBool,
+    /// When the frame before was to be shown.
+    last_time: Mutex<Option<gst::ClockTime>>,
     /// Whether what is downstream reads strides from video metas.
     strides_downstream: AtomicBool,
 }
@@ -566,6 +577,9 @@ impl BaseTransformImpl for URetinexEnhance {
         if is_discont {
             // The next frame that goes out is marked: let it be this one.
             self.drain()?;
+        }
+        let last = std::mem::replace(&mut *lock(&self.last_time), inbuf.pts());
+        if is_discont && !goes_on(last, inbuf.pts()) {
             self.interrupt(Reset::Discontinuity);
         }
         let flow = self.parent_submit_input_buffer(is_discont, inbuf)?;

@@ -50,7 +50,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             live: Live {
-                parameters: Parameters::default(),
+                parameters: Parameters {
+                    temporal: 1.0,
+                    ..Parameters::default()
+                },
                 enabled: true,
             },
             model: "auto".into(),
@@ -89,13 +92,17 @@ impl Settings {
     /// Takes a property's new value; false if the value is not a number.
     pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         match name {
-            "ratio" | "strength" => {
+            "ratio" | "strength" | "temporal" => {
                 let number: f32 = get(value);
                 if number.is_nan() {
                     return false;
                 }
                 let p = &mut self.live.parameters;
-                *(if name == "ratio" { &mut p.ratio } else { &mut p.strength }) = number;
+                *match name {
+                    "ratio" => &mut p.ratio,
+                    "strength" => &mut p.strength,
+                    _ => &mut p.temporal,
+                } = number;
             }
             "enabled" => self.live.enabled = get(value),
             "model" => self.model = get::<Option<String>>(value).unwrap_or_else(|| "auto".into()),
@@ -117,6 +124,7 @@ impl Settings {
         Some(match name {
             "ratio" => self.live.parameters.ratio.to_value(),
             "strength" => self.live.parameters.strength.to_value(),
+            "temporal" => self.live.parameters.temporal.to_value(),
             "enabled" => self.live.enabled.to_value(),
             "model" => self.model.to_value(),
             "backend" => self.backend.to_value(),
@@ -161,6 +169,16 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .minimum(0.0)
                 .maximum(1.0)
                 .default_value(d.live.parameters.strength)
+                .controllable()
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecFloat::builder("temporal")
+                .nick("Temporal")
+                .blurb("How much of the frames before goes into a frame, 0 makes each frame for itself; on the processor only")
+                .flags(lax)
+                .minimum(0.0)
+                .maximum(1.0)
+                .default_value(d.live.parameters.temporal)
                 .controllable()
                 .mutable_playing()
                 .build(),

@@ -246,10 +246,10 @@ impl Stages for GpuExecutor {
         })
     }
 
-    fn run(&mut self, step: Step, ratio: f32) -> Result<()> {
+    fn run(&mut self, step: Step, plan: &Plan) -> Result<()> {
         self.guarded(|this| {
             if step == Step::Adjust {
-                this.current.ratio = this.workspace.storage.bits(ratio);
+                this.current.ratio = this.workspace.storage.bits(plan.parameters.ratio);
                 this.resend()?;
             }
             this.timed(step.stage(), |workspace, streams| workspace.issue(step, streams, true))

@@ -105,6 +105,7 @@ fn frames_come_out_as_on_the_processor() {
     let plan = Plan::single(Parameters {
         ratio: 3.0,
         strength: 0.75,
+        temporal: 0.0,
     });
     for (precision, tolerance, codes) in [(Precision::Fp32, 1e-4, 1.0), (Precision::Fp16, 1e-2, 2.0)] {
         let mut backends = Backends::new(precision.into());
@@ -153,7 +154,13 @@ fn two_frames_under_way_keep_apart() {
     let (_, mut gpu) = backends.prepare(spec, 0);
     let pictures = [1, 2, 3, 4].map(|seed| Picture::dark(spec, seed));
     let plans = [(1.0, 1.0), (8.0, 0.5), (20.0, 0.25), (2.0, 0.0)];
-    let plans = plans.map(|(ratio, strength)| Plan::single(Parameters { ratio, strength }));
+    let plans = plans.map(|(ratio, strength)| {
+        Plan::single(Parameters {
+            ratio,
+            strength,
+            temporal: 0.0,
+        })
+    });
     let expected: Vec<_> = (0..4)
         .map(|i| step_through(&mut gpu, &pictures[i], &plans[i]).0)
         .collect();

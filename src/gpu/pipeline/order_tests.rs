@@ -17,6 +17,7 @@ use crate::testing::{Call, IdleNetworks, Operation, Picture, Recorder, Refusal, 
 const PLAN: Plan = Plan::single(Parameters {
     ratio: 4.0,
     strength: 1.0,
+    temporal: 0.0,
 });
 
 /// An executor on a recorder.
@@ -178,7 +179,11 @@ fn a_frame_is_recorded_once_and_allocates_nothing() {
     assert_ne!(restoration[0], illumination[0]);
 
     for ratio in [1.0, 4.0, 20.0] {
-        let plan = Plan::single(Parameters { ratio, strength: 0.5 });
+        let plan = Plan::single(Parameters {
+            ratio,
+            strength: 0.5,
+            temporal: 0.0,
+        });
         bench.executor.submit(&bench.input.frame(), &plan).unwrap();
         bench.collect().unwrap();
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::backend::Geometry;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::driver::{Buffer, Device, Entered, Event, Stream};
 use crate::gpu::kernels::{Compose, Ingest, Launch, Settings, Storage, Update};
 use crate::gpu::networks::{Inference, Source, index};
@@ -263,6 +263,10 @@ impl Workspace {
     pub fn issue(&mut self, step: Step, streams: &Streams, alone: bool) -> Result<()> {
         let compute = &streams.compute;
         match step {
+            Step::Fuse => Err(Error::new(
+                ErrorKind::Unsupported,
+                "frames on a GPU have no memory yet: set temporal to 0",
+            )),
             Step::Decompose => {
                 self.enqueue(Subnetwork::Decomposition, compute)?;
                 self.q_ready.record(compute)

@@ -22,12 +22,17 @@ fn frames_after_a_break_stand_alone() {
         rig.harness.set_src_caps(caps(32, 25));
         rig.harness.set_src_caps(caps(16, 25));
     };
-    for (what, between, discontinuous, resets) in [
-        ("none", none, false, 0),
-        ("flush", flush, false, 1),
-        ("discontinuity", none, true, 1),
-        ("another rate", other_rate, false, 0),
-        ("another size and back", and_back, false, 1),
+    let second = Some(FRAME * 25);
+    let back = Some(gst::ClockTime::ZERO);
+    // The time of the frame that is marked as discontinuous.
+    for (what, between, marked, resets) in [
+        ("none", none, None, 0),
+        ("flush", flush, None, 1),
+        ("discontinuity of a second", none, Some(second), 1),
+        ("discontinuity into the past", none, Some(back), 1),
+        ("frames dropped by a leaky queue", none, Some(Some(FRAME * 7)), 0),
+        ("another rate", other_rate, None, 0),
+        ("another size and back", and_back, None, 1),
     ] {
         for limit in [1, 2] {
             let mut rig = Rig::new(limit);
@@ -36,8 +41,10 @@ fn frames_after_a_break_stand_alone() {
             // The trial of another size stands alone, too.
             rig.record.get().fresh.retain(|frame| *frame != 0);
             let mut next = frame(3);
-            if discontinuous {
-                next.get_mut().unwrap().set_flags(gst::BufferFlags::DISCONT);
+            if let Some(time) = marked {
+                let next = next.get_mut().unwrap();
+                next.set_flags(gst::BufferFlags::DISCONT);
+                next.set_pts(time);
             }
             rig.harness.push(next).unwrap();
             rig.push([4]);
@@ -55,7 +62,9 @@ fn a_new_start_counts_anew() {
     let mut rig = Rig::new(1);
     rig.push([1]);
     let mut next = frame(2);
-    next.get_mut().unwrap().set_flags(gst::BufferFlags::DISCONT);
+    let marked = next.get_mut().unwrap();
+    marked.set_flags(gst::BufferFlags::DISCONT);
+    marked.set_pts(FRAME * 100);
     rig.harness.push(next).unwrap();
     assert_eq!(rig.count("resets"), 1);
     rig.element.set_state(gst::State::Ready).unwrap();

@@ -1,0 +1,206 @@
+//! The motion of the camera: one affine map for the whole picture, by least squares on the change of brightness (Lucas,
+//! Kanade 1981; Baker, Matthews 2004), robust against what moves by itself.
+
+use super::pyramid::Small;
+use crate::cpu::capabilities::{Capabilities, vectorised};
+use crate::cpu::threads::{Disjoint, Pool};
+
+/// Where pixel (x, y), counted from the picture's middle, was in the frame before: an offset of
+/// (a0 + a1·x + a2·y, a3 + a4·x + a5·y) pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Affine(pub [f64; 6]);
+
+impl Affine {
+    /// The offset of pixel (x, y).
+    pub fn at(&self, x: f64, y: f64) -> (f64, f64) {
+        let a = &self.0;
+        (a[0] + a[1] * x + a[2] * y, a[3] + a[4] * x + a[5] * y)
+    }
+
+    /// The least squares fit of offsets at places, each with a weight; `None` where they do not determine one.
+    pub fn fit(samples: impl Iterator<Item = ([f64; 2], [f64; 2], f64)>) -> Option<Self> {
+        let mut normal = [[0.0; 4]; 3];
+        let mut other = [0.0; 3];
+        for ([x, y], [dx, dy], weight) in samples {
+            let p = [1.0, x, y];
+            for i in 0..3 {
+                for j in 0..3 {
+                    normal[i][j] += weight * p[i] * p[j];
+                }
+                normal[i][3] += weight * p[i] * dx;
+                other[i] += weight * p[i] * dy;
+            }
+        }
+        let second = [0, 1, 2].map(|i| [normal[i][0], normal[i][1], normal[i][2], other[i]]);
+        let (a, b) = (solve(normal)?, solve(second)?);
+        Some(Self([a[0], a[1], a[2], b[0], b[1], b[2]]))
+    }
+}
+
+/// Solves N linear equations, the right side in the last column, by elimination; `None` for a singular system.
+fn solve<const N: usize, const M: usize>(mut m: [[f64; M]; N]) -> Option<[f64; N]> {
+    for i in 0..N {
+        let pivot = (i..N).max_by(|&a, &b| m[a][i].abs().total_cmp(&m[b][i].abs()))?;
+        m.swap(i, pivot);
+        // Not a number, too, is singular.
+        if m[i][i].abs().partial_cmp(&1e-12) != Some(std::cmp::Ordering::Greater) {
+            return None;
+        }
+        for row in 0..N {
+            if row != i {
+                let factor = m[row][i] / m[i][i];
+                for column in i..M {
+                    m[row][column] -= factor * m[i][column];
+                }
+            }
+        }
+    }
+    let mut x = [0.0; N];
+    for i in 0..N {
+        x[i] = m[i][M - 1] / m[i][i];
+    }
+    Some(x)
+}
+
+/// Products of the six derivatives with each other and with the difference, summed: the upper triangle, then the right
+/// side.
+const SUMS: usize = 27;
+/// Rows that one task takes.
+const STRIP: usize = 16;
+/// Of these only every second pixel in each direction is looked at.
+const STRIDE: usize = 2;
+
+/// Sums of each strip of rows: one for each [`STRIP`] of the largest copy.
+pub(super) type Sums = [f64; SUMS];
+
+/// How many [`Sums`] a copy of `height` rows takes.
+pub(super) fn strips(height: usize) -> usize {
+    height.div_ceil(STRIP)
+}
+
+/// One step of Gauss–Newton for `start`, on the copy `now` and the copy of the frame before, each pixel `scale` pixels of
+/// the picture wide. Differences far above `noise` count little. `sums` is room for as many as [`strips`] says.
+#[allow(unsafe_code, clippy::too_many_arguments)]
+pub(super) fn refine(
+    pool: &Pool,
+    capabilities: Capabilities,
+    now: &Small,
+    before: &Small,
+    scale: f64,
+    noise: f32,
+    start: Affine,
+    sums: &mut [Sums],
+) -> Affine {
+    let sums = &mut sums[..strips(now.height)];
+    let out = Disjoint::new(sums);
+    pool.run(strips(now.height), &|strip| {
+        // SAFETY: each task has its own sums.
+        let out = unsafe { &mut out.part(strip..strip + 1)[0] };
+        *out = [0.0; SUMS];
+        for y in (strip * STRIP..now.height.min((strip + 1) * STRIP)).step_by(STRIDE) {
+            let mut row = [0.0f32; SUMS];
+            collect(capabilities, now, before, scale as f32, noise, &start.0, y, &mut row);
+            for (sum, value) in out.iter_mut().zip(row) {
+                *sum += f64::from(value);
+            }
+        }
+    });
+    // In the order of the strips, so that the result does not depend on the threads.
+    let mut total = [0.0; SUMS];
+    for strip in sums.iter() {
+        for (total, sum) in total.iter_mut().zip(strip) {
+            *total += sum;
+        }
+    }
+    let sums = total;
+    let mut system = [[0.0; 7]; 6];
+    let mut next = 0;
+    for i in 0..6 {
+        for j in i..6 {
+            system[i][j] = sums[next];
+            system[j][i] = sums[next];
+            next += 1;
+        }
+        // Where the picture says nothing, nothing changes.
+        system[i][i] *= 1.0 + 1e-6;
+        system[i][i] += 1e-6;
+        system[i][6] = sums[21 + i];
+    }
+    let Some(step) = solve(system) else { return start };
+    let mut refined = start;
+    for (value, step) in refined.0.iter_mut().zip(step) {
+        *value += step;
+    }
+    match refined.0.iter().all(|v| v.is_finite()) {
+        true => refined,
+        false => start,
+    }
+}
+
+vectorised! {
+    fn collect(now: &Small, before: &Small, scale: f32, noise: f32, affine: &[f64; 6], y: usize, sums: &mut [f32; SUMS]) = collect_row
+}
+
+#[inline(always)]
+fn collect_row(
+    now: &Small,
+    before: &Small,
+    scale: f32,
+    noise: f32,
+    affine: &[f64; 6],
+    y: usize,
+    sums: &mut [f32; SUMS],
+) {
+    let (width, height) = (now.width, now.height);
+    let a = affine.map(|v| v as f32);
+    // Derivatives by a1, a2, a4 and a5 are scaled to the picture's half width, to keep the system well conditioned in
+    // 32-bit sums; undone at the end.
+    let unit = 1.0 / (0.5 * width as f32 * scale);
+    let inverse = 1.0 / (noise * noise).max(1e-8);
+    let py = (y as f32 + 0.5 - 0.5 * height as f32) * scale;
+    let here = now.from(0, y as isize);
+    let mut x = 0;
+    while x < width {
+        let px = (x as f32 + 0.5 - 0.5 * width as f32) * scale;
+        let fx = x as f32 + (a[0] + a[1] * px + a[2] * py) / scale;
+        let fy = y as f32 + (a[3] + a[4] * px + a[5] * py) / scale;
+        if fx >= 1.0 && fx < width as f32 - 2.0 && fy >= 1.0 && fy < height as f32 - 2.0 {
+            let (ix, iy) = (fx as usize, fy as usize);
+            let (tx, ty) = (fx - ix as f32, fy - iy as f32);
+            let r0 = before.from(ix as isize - 1, iy as isize - 1);
+            let r1 = before.from(ix as isize - 1, iy as isize);
+            let r2 = before.from(ix as isize - 1, iy as isize + 1);
+            let r3 = before.from(ix as isize - 1, iy as isize + 2);
+            let lerp = |a: f32, b: f32, t: f32| a + (b - a) * t;
+            let value = lerp(lerp(r1[1], r1[2], tx), lerp(r2[1], r2[2], tx), ty);
+            let left = lerp(lerp(r1[0], r1[1], tx), lerp(r2[0], r2[1], tx), ty);
+            let right = lerp(lerp(r1[2], r1[3], tx), lerp(r2[2], r2[3], tx), ty);
+            let above = lerp(lerp(r0[1], r0[2], tx), lerp(r1[1], r1[2], tx), ty);
+            let below = lerp(lerp(r2[1], r2[2], tx), lerp(r3[1], r3[2], tx), ty);
+            let difference = here[x] - value;
+            let weight = 1.0 / (1.0 + difference * difference * inverse);
+            let (gx, gy) = (0.5 * (right - left) / scale, 0.5 * (below - above) / scale);
+            let (ux, uy) = (px * unit, py * unit);
+            let d = [gx, gx * ux, gx * uy, gy, gy * ux, gy * uy];
+            let mut next = 0;
+            for i in 0..6 {
+                let scaled = weight * d[i];
+                for j in i..6 {
+                    sums[next] += scaled * d[j];
+                    next += 1;
+                }
+                sums[21 + i] += scaled * difference;
+            }
+        }
+        x += STRIDE;
+    }
+    let units = [1.0, unit, unit, 1.0, unit, unit];
+    let mut next = 0;
+    for i in 0..6 {
+        for j in i..6 {
+            sums[next] /= units[i] * units[j];
+            next += 1;
+        }
+        sums[21 + i] /= units[i];
+    }
+}

@@ -1,0 +1,146 @@
+//! Temporal fusion: the memory of a stream's picture, moved along the motion and fused with each new frame.
+//!
+//! With P' the reflectance remembered and Q the illumination of the new frame, the update of P through time
+//!
+//! ```text
+//! P = (I·Q + g·P') / (Q·Q + g)      with g = Q²·(1/k − 1)
+//! ```
+//! is P·Q = k·I + (1 − k)·P'·Q: a Kalman update of the picture, whose gain is k for each pixel. So what is remembered is
+//! the picture P·Q, and it is fused before the decomposition, which sees little noise from the second frame on. A pixel
+//! with n frames in it has the gain 1 / (n + 1). Where innovations are larger than the stream's noise explains, n falls.
+//!
+//! Beside the planes of the frame, 12 bytes for each pixel are the picture, 8 the counts of this frame and the one before.
+
+mod camera;
+mod innovation;
+mod merge;
+mod motion;
+mod noise;
+mod pyramid;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod warp;
+
+use innovation::{CELL, Cell, innovations};
+use merge::{Memory, merge};
+use motion::Motion;
+use pyramid::Pyramid;
+use trust::{Judge, Trust};
+
+use crate::cpu::capabilities::Capabilities;
+use crate::cpu::colour::Planes;
+use crate::cpu::memory::try_filled;
+use crate::cpu::threads::Pool;
+use crate::error::Result;
+
+/// The most frames that a pixel has in it.
+const MOST: f32 = 12.0;
+/// Where less than this share of the picture is as expected, nothing is taken from the memory.
+const CUT: f32 = 0.1;
+/// The intensity at which the noise is asked for that motion has to be better than: a dark grey.
+const GREY: f32 = 0.2;
+
+/// The memory of one stream's picture.
+pub(crate) struct Fusion {
+    /// The fused picture of the frame before.
+    past: Planes,
+    /// How many frames are in each pixel; of this frame and of the one before.
+    count: Planes,
+    count_before: Planes,
+    now: Pyramid,
+    before: Pyramid,
+    motion: Motion,
+    cells: Vec<Cell>,
+    trust: Vec<Trust>,
+    judge: Judge,
+    /// Whether the picture of a frame is in memory.
+    filled: bool,
+}
+
+impl Fusion {
+    /// The memory of pictures of `size`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn new(size: (usize, usize)) -> Result<Self> {
+        let (columns, rows) = (size.0.div_ceil(CELL), size.1.div_ceil(CELL));
+        let now = Pyramid::new(size)?;
+        Ok(Self {
+            past: Planes::new(3, size)?,
+            count: Planes::new(1, size)?,
+            count_before: Planes::new(1, size)?,
+            motion: Motion::new(&now)?,
+            before: Pyramid::new(size)?,
+            now,
+            cells: try_filled(Cell::default(), columns * rows)?,
+            trust: try_filled(Trust::default(), columns * rows)?,
+            judge: Judge::new(columns, rows)?,
+            filled: false,
+        })
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        let planes = [&self.past, &self.count, &self.count_before];
+        planes.iter().map(|p| 4 * p.data.len()).sum::<usize>()
+            + self.now.bytes()
+            + self.before.bytes()
+            + self.motion.bytes()
+            + self.judge.bytes()
+            + self.cells.len() * (size_of::<Cell>() + size_of::<Trust>())
+    }
+
+    /// Forgets the picture; the noise that was learnt stays.
+    pub fn forget(&mut self) {
+        self.filled = false;
+    }
+
+    /// Takes the picture of the last frame out of `image`, which the next frame is read into.
+    pub fn remember(&mut self, image: &mut Planes) {
+        if self.filled {
+            std::mem::swap(&mut self.past, image);
+        }
+    }
+
+    /// Fuses `image` with the memory, in place. `temporal`, from 0 to 1, is the share of the memory that is used. Returns
+    /// whether the picture was another one altogether, in which case it stays as it is.
+    pub fn fuse(&mut self, pool: &Pool, capabilities: Capabilities, image: &mut Planes, temporal: f32) -> bool {
+        std::mem::swap(&mut self.count, &mut self.count_before);
+        let mut cut = false;
+        if self.filled {
+            self.before.fill(pool, capabilities, &self.past);
+            self.now.fill(pool, capabilities, image);
+            // A pixel of the half-size copy is the mean of four.
+            let noise = 0.5 * self.judge.deviation(GREY) / 255.0;
+            self.motion.find(pool, capabilities, &self.now, &self.before, noise);
+            innovations(
+                pool,
+                capabilities,
+                image,
+                &self.past,
+                &self.count_before,
+                &self.motion,
+                image.width.div_ceil(CELL),
+                &mut self.cells,
+            );
+            let half = &self.before.levels[0];
+            cut = self.judge.judge(pool, &self.cells, half, &mut self.trust) < CUT;
+        }
+        if self.filled && !cut {
+            let memory = Memory {
+                past: &self.past,
+                count: &self.count_before,
+                motion: &self.motion,
+                trust: &self.trust,
+                most: 1.0 + temporal * (MOST - 1.0),
+            };
+            merge(pool, capabilities, &memory, image, &mut self.count);
+        } else {
+            self.count.data.fill(1.0);
+            self.motion.clear();
+        }
+        self.filled = true;
+        cut
+    }
+}

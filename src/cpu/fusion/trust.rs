@@ -1,0 +1,220 @@
+//! How far the memory is believed: innovations against the noise that the stream has shown.
+
+use super::innovation::{CELL, Cell, square};
+use super::noise::{Curve, Histogram};
+use super::pyramid::Small;
+use crate::cpu::memory::try_filled;
+use crate::cpu::threads::{Disjoint, Pool};
+use crate::error::Result;
+
+/// How far a cell's memory is believed, from 0 to 1, and one over the variance of its noise, in squared codes of 8 bits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Trust {
+    pub share: f32,
+    pub precision: f32,
+}
+
+/// Between which multiples of what noise explains the belief falls from 1 to 0: for the squares of pixels, for those of
+/// cells' means, and for those of means over 3 × 3 cells. Each is averaged over 3 × 3 cells.
+const ENERGY: (f32, f32) = (1.0, 1.55);
+const OFFSET: (f32, f32) = (1.1, 2.1);
+const BROAD: (f32, f32) = (1.3, 3.2);
+/// How much wider they are where an encoder has shaped the noise, which then differs from cell to cell.
+const ENCODED: f32 = 0.2;
+
+/// The share of cells, those with the least texture, whose innovations are taken for noise: where little is to be seen,
+/// motion changes little.
+const FLAT: f32 = 0.25;
+/// Half the squared difference of neighbours is the variance of white noise. An encoder takes that away and leaves changes
+/// over time: between these ratios of variance over time to that, the noise is an encoder's.
+const RATIO: (f32, f32) = (1.0, 1.6);
+/// Which quantile of the flat cells' innovations is taken, in standard deviations of a normal distribution. An encoder
+/// leaves most cells as they are and changes few: there it is a high one.
+const DEVIATIONS: (f32, f32) = (0.25, 1.28);
+/// What a ratio counts as noise at least, in squared codes: less than rounding to 8 bits leaves.
+const LEAST_DETAIL: f32 = 0.05;
+/// The least variances, in squared codes: those of rounding to 8 bits, averaged over ever larger areas.
+const LEAST: [f32; 3] = [0.1, 0.02, 0.01];
+/// Samples in the mean of a cell's squares, and in that of three channels' means.
+const SAMPLES: [f32; 2] = [(3 * CELL * CELL) as f32, 3.0];
+
+/// What is known of a stream's noise.
+pub(super) struct Judge {
+    histogram: Histogram,
+    /// Of pixels, of cells' means, of means over 3 × 3 cells.
+    curves: [Curve; 3],
+    /// For each cell the squared gradient of the memory, then the mean square over 3 × 3 cells.
+    texture: Vec<f32>,
+    broad: Vec<f32>,
+    flat: Vec<bool>,
+    columns: usize,
+    rows: usize,
+}
+
+impl Judge {
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn new(columns: usize, rows: usize) -> Result<Self> {
+        let cells = columns * rows;
+        Ok(Self {
+            histogram: Histogram::default(),
+            curves: LEAST.map(Curve::new),
+            texture: try_filled(0.0, cells)?,
+            broad: try_filled(0.0, cells)?,
+            flat: try_filled(false, cells)?,
+            columns,
+            rows,
+        })
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.texture.len() * 9
+    }
+
+    /// The standard deviation of a pixel's noise at an intensity from 0 to 1, in codes of 8 bits.
+    pub fn deviation(&self, intensity: f32) -> f32 {
+        self.curves[0].at(intensity).sqrt()
+    }
+
+    /// Learns the noise from `cells` and fills `trust`; `half` is the half-size copy of the memory. Returns the mean share
+    /// that is believed.
+    #[allow(unsafe_code)]
+    pub fn judge(&mut self, pool: &Pool, cells: &[Cell], half: &Small, trust: &mut [Trust]) -> f32 {
+        self.find_flat(pool, cells, half);
+        self.average(pool, cells);
+        let encoded = self.encoded(cells);
+        let noise = self.learn(cells, DEVIATIONS.0 + (DEVIATIONS.1 - DEVIATIONS.0) * encoded);
+        let wider = 1.0 + ENCODED * encoded;
+        let (columns, rows, broad) = (self.columns, self.rows, &self.broad);
+        let out = Disjoint::new(trust);
+        pool.run(rows, &|row| {
+            // SAFETY: each task has its own row.
+            let out = unsafe { out.part(row * columns..(row + 1) * columns) };
+            for (column, out) in out.iter_mut().enumerate() {
+                let mut sums = [0.0f32; 3];
+                let mut total = 0.0;
+                for y in row.saturating_sub(1)..(row + 2).min(rows) {
+                    for x in column.saturating_sub(1)..(column + 2).min(columns) {
+                        let cell = &cells[y * columns + x];
+                        let weight = if x == column { 2.0 } else { 1.0 } * if y == row { 2.0 } else { 1.0 };
+                        let own = weight / (1.0 + cell.spread);
+                        sums[0] += own * cell.energy / noise[0].at(cell.intensity);
+                        sums[1] += own * cell.offset() / noise[1].at(cell.intensity);
+                        sums[2] += weight * broad[y * columns + x] / noise[2].at(cell.intensity);
+                        total += weight;
+                    }
+                }
+                let fall = |sum: f32, (from, to): (f32, f32)| {
+                    ((to * wider - sum / total) / ((to - from) * wider)).clamp(0.0, 1.0)
+                };
+                let share = fall(sums[0], ENERGY)
+                    .min(fall(sums[1], OFFSET))
+                    .min(fall(sums[2], BROAD));
+                *out = Trust {
+                    share,
+                    precision: 1.0 / noise[0].at(cells[row * columns + column].intensity),
+                };
+            }
+        });
+        let sum: f32 = trust
+            .iter()
+            .map(|trust| trust.share)
+            .filter(|share| share.is_finite())
+            .sum();
+        sum / trust.len() as f32
+    }
+
+    /// Marks the cells with the least texture for their intensity.
+    #[allow(unsafe_code)]
+    fn find_flat(&mut self, pool: &Pool, cells: &[Cell], half: &Small) {
+        let columns = self.columns;
+        let texture = Disjoint::new(&mut self.texture);
+        pool.run(self.rows, &|row| {
+            // SAFETY: each task has its own row.
+            let texture = unsafe { texture.part(row * columns..(row + 1) * columns) };
+            for (column, texture) in texture.iter_mut().enumerate() {
+                let mut sum = 0.0;
+                for (x, y) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+                    let (x, y) = ((2 * column + x) as isize, (2 * row + y) as isize);
+                    let (beside, above, below) = (half.from(x - 1, y), half.from(x, y - 1), half.from(x, y + 1));
+                    sum += (beside[2] - beside[0]).abs() + (below[0] - above[0]).abs();
+                }
+                *texture = sum * sum * super::innovation::CODES;
+            }
+        });
+        self.histogram.clear();
+        for (cell, &texture) in cells.iter().zip(&self.texture) {
+            self.histogram.add(cell.intensity, texture);
+        }
+        let mut limit = Curve::new(0.0);
+        limit.learn(&self.histogram, FLAT, 1.0);
+        for ((flat, cell), &texture) in self.flat.iter_mut().zip(cells).zip(&self.texture) {
+            *flat = texture <= limit.at(cell.intensity);
+        }
+    }
+
+    /// The mean square of the mean innovation over 3 × 3 cells, without the memory's own noise.
+    #[allow(unsafe_code)]
+    fn average(&mut self, pool: &Pool, cells: &[Cell]) {
+        let (columns, rows) = (self.columns, self.rows);
+        let broad = Disjoint::new(&mut self.broad);
+        pool.run(rows, &|row| {
+            // SAFETY: each task has its own row.
+            let broad = unsafe { broad.part(row * columns..(row + 1) * columns) };
+            for (column, broad) in broad.iter_mut().enumerate() {
+                let (mut means, mut spread, mut count) = ([0.0f32; 3], 0.0, 0.0);
+                for y in row.saturating_sub(1)..(row + 2).min(rows) {
+                    for cell in &cells[y * columns..][column.saturating_sub(1)..(column + 2).min(columns)] {
+                        for (mean, own) in means.iter_mut().zip(cell.means) {
+                            *mean += own;
+                        }
+                        spread += cell.spread;
+                        count += 1.0;
+                    }
+                }
+                *broad = square(&means.map(|mean| mean / count)) / (1.0 + spread / count);
+            }
+        });
+    }
+
+    /// How far the noise is an encoder's, from 0 to 1.
+    fn encoded(&self, cells: &[Cell]) -> f32 {
+        let (mut temporal, mut spatial) = (0.0f64, 0.0f64);
+        for cell in cells
+            .iter()
+            .zip(&self.flat)
+            .filter_map(|(cell, flat)| flat.then_some(cell))
+        {
+            let most = 4.0 * self.curves[0].at(cell.intensity);
+            temporal += f64::from((cell.energy / (1.0 + cell.spread)).min(most));
+            spatial += f64::from(cell.detail + LEAST_DETAIL);
+        }
+        let ratio = (temporal / spatial.max(1e-9)) as f32;
+        ((ratio - RATIO.0) / (RATIO.1 - RATIO.0)).clamp(0.0, 1.0)
+    }
+
+    /// Learns the noise from the flat cells; returns what this very frame is judged by.
+    fn learn(&mut self, cells: &[Cell], deviations: f32) -> [Curve; 3] {
+        // The normal distribution by a logistic one, and χ² by the cube of a normal one (Wilson, Hilferty 1931).
+        let quantile = 1.0 / (1.0 + (-1.702 * deviations).exp());
+        let of_mean = |samples: f32| {
+            let variance = 2.0 / (9.0 * samples);
+            (1.0 - variance + deviations * variance.sqrt()).powi(3)
+        };
+        let shares = [of_mean(SAMPLES[0]), of_mean(SAMPLES[1]), of_mean(SAMPLES[1])];
+        [0, 1, 2].map(|which| {
+            self.histogram.clear();
+            let flat = cells.iter().zip(&self.broad).zip(&self.flat).filter(|(_, flat)| **flat);
+            for ((cell, &broad), _) in flat {
+                let square = match which {
+                    0 => cell.energy / (1.0 + cell.spread),
+                    1 => cell.offset() / (1.0 + cell.spread),
+                    _ => broad,
+                };
+                self.histogram.add(cell.intensity, square);
+            }
+            self.curves[which].learn(&self.histogram, quantile, shares[which])
+        })
+    }
+}
