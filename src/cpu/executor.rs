@@ -100,7 +100,9 @@ impl Stages for CpuExecutor {
         } = self;
         match step {
             Step::Fuse => {
-                self.cut = fusion.fuse(pool, self.capabilities, image, plan.parameters.temporal);
+                // R and L are of the frame before, and not needed any more.
+                let temporal = plan.parameters.temporal;
+                self.cut = fusion.fuse(pool, self.capabilities, image, r, l, temporal);
                 Ok(())
             }
             Step::Decompose => {

@@ -67,11 +67,20 @@ fn solve<const N: usize, const M: usize>(mut m: [[f64; M]; N]) -> Option<[f64; N
 const SUMS: usize = 27;
 /// Rows that one task takes.
 const STRIP: usize = 16;
-/// Of these only every second pixel in each direction is looked at.
-const STRIDE: usize = 2;
+/// About so many pixels of a copy are looked at.
+const SAMPLES: usize = 8192;
 
 /// Sums of each strip of rows: one for each [`STRIP`] of the largest copy.
 pub(super) type Sums = [f64; SUMS];
+
+/// Of a copy, one pixel of so many in each direction is looked at; a power of 2, which [`STRIP`] is a multiple of.
+fn stride(copy: &Small) -> usize {
+    match copy.width * copy.height / SAMPLES {
+        0..4 => 1,
+        4..16 => 2,
+        _ => 4,
+    }
+}
 
 /// How many [`Sums`] a copy of `height` rows takes.
 pub(super) fn strips(height: usize) -> usize {
@@ -91,15 +100,26 @@ pub(super) fn refine(
     start: Affine,
     sums: &mut [Sums],
 ) -> Affine {
+    let stride = stride(now);
     let sums = &mut sums[..strips(now.height)];
     let out = Disjoint::new(sums);
     pool.run(strips(now.height), &|strip| {
         // SAFETY: each task has its own sums.
         let out = unsafe { &mut out.part(strip..strip + 1)[0] };
         *out = [0.0; SUMS];
-        for y in (strip * STRIP..now.height.min((strip + 1) * STRIP)).step_by(STRIDE) {
+        for y in (strip * STRIP..now.height.min((strip + 1) * STRIP)).step_by(stride) {
             let mut row = [0.0f32; SUMS];
-            collect(capabilities, now, before, scale as f32, noise, &start.0, y, &mut row);
+            collect(
+                capabilities,
+                now,
+                before,
+                scale as f32,
+                noise,
+                &start.0,
+                y,
+                stride,
+                &mut row,
+            );
             for (sum, value) in out.iter_mut().zip(row) {
                 *sum += f64::from(value);
             }
@@ -138,7 +158,7 @@ pub(super) fn refine(
 }
 
 vectorised! {
-    fn collect(now: &Small, before: &Small, scale: f32, noise: f32, affine: &[f64; 6], y: usize, sums: &mut [f32; SUMS]) = collect_row
+    fn collect(now: &Small, before: &Small, scale: f32, noise: f32, affine: &[f64; 6], y: usize, stride: usize, sums: &mut [f32; SUMS]) = collect_row
 }
 
 #[inline(always)]
@@ -149,6 +169,7 @@ fn collect_row(
     noise: f32,
     affine: &[f64; 6],
     y: usize,
+    stride: usize,
     sums: &mut [f32; SUMS],
 ) {
     let (width, height) = (now.width, now.height);
@@ -192,7 +213,7 @@ fn collect_row(
                 sums[21 + i] += scaled * difference;
             }
         }
-        x += STRIDE;
+        x += stride;
     }
     let units = [1.0, unit, unit, 1.0, unit, unit];
     let mut next = 0;

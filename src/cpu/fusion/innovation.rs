@@ -1,7 +1,7 @@
 //! Innovations: how the new frame differs from what the memory expects of it, cell by cell.
 
 use super::motion::{BLOCK, Motion};
-use super::warp::{Shift, moved};
+use super::warp::{RUN, Shift, moved};
 use crate::cpu::capabilities::{Capabilities, vectorised};
 use crate::cpu::colour::Planes;
 use crate::cpu::threads::{Disjoint, Pool};
@@ -10,6 +10,9 @@ use crate::cpu::threads::{Disjoint, Pool};
 pub(super) const CELL: usize = 4;
 /// Squared codes of 8 bits in the square of a value from 0 to 1.
 pub(super) const CODES: f32 = 255.0 * 255.0;
+
+/// Pixels of a row whose sums are made together: a multiple of [`CELL`].
+const CHUNK: usize = 256;
 
 /// The innovations of one cell. Squares are in codes of 8 bits.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,110 +42,140 @@ pub(super) fn square(means: &[f32; 3]) -> f32 {
     (means[0] * means[0] + means[1] * means[1] + means[2] * means[2]) * (CODES / 3.0)
 }
 
-/// Fills `cells`, `columns` in a row, for `image` against the memory `past`, of which `count` says how many frames are in
-/// each pixel.
+/// The memory of the frame before, and how it moved.
+pub(super) struct Past<'a> {
+    pub picture: &'a Planes,
+    /// How many frames are in each pixel of it.
+    pub count: &'a Planes,
+    pub motion: &'a Motion,
+}
+
+/// Moves the memory to where it is expected in `image`, and fills `cells` with what `image` differs by, `columns` in a row.
 #[allow(unsafe_code, clippy::too_many_arguments)]
 pub(super) fn innovations(
     pool: &Pool,
     capabilities: Capabilities,
     image: &Planes,
-    past: &Planes,
-    count: &Planes,
-    motion: &Motion,
+    past: &Past<'_>,
+    expected: &mut Planes,
+    expected_count: &mut Planes,
     columns: usize,
     cells: &mut [Cell],
 ) {
-    let work = Work {
-        image,
-        past,
-        count,
-        motion,
-        columns,
-    };
+    let (width, height, plane) = (image.width, image.height, image.plane_len());
+    let work = Work { image, past, columns };
     let of_block = BLOCK / CELL * columns;
     let len = cells.len();
     let cells = Disjoint::new(cells);
-    pool.run(image.height.div_ceil(BLOCK), &|row| {
-        // SAFETY: each task has its own cells.
-        let cells = unsafe { cells.part(row * of_block..len.min((row + 1) * of_block)) };
-        measure(capabilities, &work, row, cells);
+    let (picture, count) = (
+        Disjoint::new(&mut expected.data),
+        Disjoint::new(&mut expected_count.data),
+    );
+    pool.run(height.div_ceil(BLOCK), &|row| {
+        let (from, to) = (row * BLOCK * width, height.min((row + 1) * BLOCK) * width);
+        // SAFETY: each task has its own rows and cells, and the three channels lie apart.
+        let (cells, expected) = unsafe {
+            let cells = cells.part(row * of_block..len.min((row + 1) * of_block));
+            let channel = |c: usize| picture.part(c * plane + from..c * plane + to);
+            (cells, [channel(0), channel(1), channel(2), count.part(from..to)])
+        };
+        measure(capabilities, &work, row, expected, cells);
     });
 }
 
 struct Work<'a> {
     image: &'a Planes,
-    past: &'a Planes,
-    count: &'a Planes,
-    motion: &'a Motion,
+    past: &'a Past<'a>,
     columns: usize,
 }
 
 vectorised! {
-    fn measure(work: &Work<'_>, row: usize, cells: &mut [Cell]) = measure_blocks
+    fn measure(work: &Work<'_>, row: usize, expected: [&mut [f32]; 4], cells: &mut [Cell]) = measure_blocks
 }
 
 #[inline(always)]
-fn measure_blocks(work: &Work<'_>, row: usize, cells: &mut [Cell]) {
+fn measure_blocks(work: &Work<'_>, row: usize, mut expected: [&mut [f32]; 4], cells: &mut [Cell]) {
     let (width, height) = (work.image.width, work.image.height);
-    let plane = width * height;
-    let channels = [0, 1, 2].map(|c| &work.past.data[c * plane..(c + 1) * plane]);
-    for column in 0..width.div_ceil(BLOCK) {
-        let left = column * BLOCK;
-        let n = BLOCK.min(width - left);
-        let shift = Shift::new(work.motion.vector(column, row));
-        for half in 0..BLOCK / CELL {
-            let top = row * BLOCK + half * CELL;
-            if top >= height {
-                break;
+    let (plane, top) = (width * height, row * BLOCK);
+    for (c, expected) in expected.iter_mut().enumerate() {
+        let (from, whole) = match c {
+            3 => (&work.past.count.data[..], true),
+            c => (&work.past.picture.data[c * plane..(c + 1) * plane], false),
+        };
+        let mut left = 0;
+        while left < width {
+            // Blocks that move alike are moved together.
+            let vector = work.past.motion.vector(left / BLOCK, row);
+            let mut right = left + BLOCK;
+            while right < width && right - left < RUN && work.past.motion.vector(right / BLOCK, row) == vector {
+                right += BLOCK;
             }
-            let rows = CELL.min(height - top);
-            let mut squares = [0.0f32; BLOCK];
-            let mut sums = [[0.0f32; BLOCK]; 3];
-            let mut intensity = [0.0f32; BLOCK];
-            let mut detail = [0.0f32; BLOCK];
-            for y in top..top + rows {
-                for c in 0..3 {
-                    let old = moved(channels[c], width, height, left, y, &shift);
+            let n = right.min(width) - left;
+            let shift = Shift::new(vector);
+            let shift = if whole { shift.whole() } else { shift };
+            moved(from, width, height, left, top, n, &shift, expected);
+            left += n;
+        }
+    }
+    for half in 0..BLOCK / CELL {
+        let from = top + half * CELL;
+        if from >= height {
+            break;
+        }
+        let rows = CELL.min(height - from);
+        let mut left = 0;
+        while left < width {
+            let n = CHUNK.min(width - left);
+            // Sums down the columns of the cells: squares, means of the channels, intensity, detail.
+            let mut columns = [[0.0f32; CHUNK]; 6];
+            let [squares, red, green, blue, intensity, detail] = &mut columns;
+            for y in from..from + rows {
+                for (c, means) in [&mut *red, &mut *green, &mut *blue].into_iter().enumerate() {
                     let new = &work.image.row(c, y)[left..left + n];
-                    let mut innovation = [0.0f32; BLOCK];
-                    for i in 0..n {
-                        innovation[i] = new[i] - old[i];
-                    }
-                    for i in 0..n - 1 {
-                        let difference = new[i + 1] - new[i];
-                        detail[i] += difference * difference;
-                    }
-                    for i in 0..BLOCK {
-                        squares[i] += innovation[i] * innovation[i];
-                        sums[c][i] += innovation[i];
-                        intensity[i] += old[i];
-                    }
+                    let old = &expected[c][(y - top) * width + left..][..n];
+                    add(new, old, means, squares, intensity, detail);
                 }
             }
-            let inside = |at: isize, size: usize| at.clamp(0, size as isize - 1) as usize;
-            let middle = inside((top + rows / 2) as isize + shift.y, height);
-            for cell in 0..n.div_ceil(CELL) {
+            let counts = &expected[3][(from - top + rows / 2) * width + left..][..n];
+            let cells = &mut cells[half * work.columns + left / CELL..];
+            for (cell, out) in cells.iter_mut().take(n.div_ceil(CELL)).enumerate() {
                 let (a, b) = (cell * CELL, n.min((cell + 1) * CELL));
-                let mut total = [0.0f32; 6];
-                for i in a..b {
-                    total[0] += squares[i];
-                    total[1] += sums[0][i];
-                    total[2] += sums[1][i];
-                    total[3] += sums[2][i];
-                    total[4] += intensity[i];
-                    total[5] += if i + 1 < b { detail[i] } else { 0.0 };
-                }
+                let sum = |column: &[f32; CHUNK], to: usize| column[a..to].iter().sum::<f32>();
                 let pixels = ((b - a) * rows) as f32;
                 let pairs = (((b - a).max(2) - 1) * rows) as f32;
-                let x = inside((left + (a + b) / 2) as isize + shift.x, width);
-                cells[half * work.columns + (left + a) / CELL] = Cell {
-                    energy: CODES * total[0] / (3.0 * pixels),
-                    means: [total[1] / pixels, total[2] / pixels, total[3] / pixels],
-                    detail: CODES * total[5] / (6.0 * pairs),
-                    intensity: total[4] / (3.0 * pixels),
-                    spread: 1.0 / work.count.row(0, middle)[x].max(1.0),
+                *out = Cell {
+                    energy: CODES * sum(squares, b) / (3.0 * pixels),
+                    means: [sum(red, b) / pixels, sum(green, b) / pixels, sum(blue, b) / pixels],
+                    detail: CODES * sum(detail, (b - 1).max(a)) / (6.0 * pairs),
+                    intensity: sum(intensity, b) / (3.0 * pixels),
+                    spread: 1.0 / counts[(a + b) / 2].max(1.0),
                 };
             }
+            left += n;
         }
+    }
+}
+
+/// Adds a row of the new frame and of what was expected to the sums down the columns.
+#[inline(always)]
+fn add(
+    new: &[f32],
+    old: &[f32],
+    means: &mut [f32; CHUNK],
+    squares: &mut [f32; CHUNK],
+    intensity: &mut [f32; CHUNK],
+    detail: &mut [f32; CHUNK],
+) {
+    let n = new.len().min(CHUNK);
+    let (new, old) = (&new[..n], &old[..n]);
+    for i in 0..n {
+        let innovation = new[i] - old[i];
+        squares[i] += innovation * innovation;
+        means[i] += innovation;
+        intensity[i] += old[i];
+    }
+    for i in 1..n {
+        let difference = new[i] - new[i - 1];
+        detail[i - 1] += difference * difference;
     }
 }

@@ -1,9 +1,7 @@
 //! The Kalman update of the picture: each pixel is fused with its memory as far as that is believed.
 
 use super::innovation::{CELL, CODES};
-use super::motion::{BLOCK, Motion};
 use super::trust::Trust;
-use super::warp::{Row, Shift, moved};
 use crate::cpu::capabilities::{Capabilities, vectorised};
 use crate::cpu::colour::Planes;
 use crate::cpu::threads::{Disjoint, Pool};
@@ -11,13 +9,17 @@ use crate::cpu::threads::{Disjoint, Pool};
 /// Between which squared innovations, in variances of the noise, a single pixel's memory is given up.
 const PIXEL: (f32, f32) = (4.0, 9.0);
 
+/// Rows that one task takes.
+const ROWS: usize = 8;
+/// Pixels of a row that are worked on together.
+const CHUNK: usize = 256;
+
 /// What a frame is fused with.
 pub(super) struct Memory<'a> {
-    /// The fused picture of the frame before.
-    pub past: &'a Planes,
+    /// The fused picture of the frame before, moved to where it is expected.
+    pub expected: &'a Planes,
     /// How many frames are in each of its pixels.
     pub count: &'a Planes,
-    pub motion: &'a Motion,
     /// One for each cell, row by row.
     pub trust: &'a [Trust],
     /// The most frames that a pixel may have in it, 1 or more.
@@ -35,8 +37,8 @@ pub(super) fn merge(
 ) {
     let (width, height, plane) = (image.width, image.height, image.plane_len());
     let (out, count) = (Disjoint::new(&mut image.data), Disjoint::new(&mut count.data));
-    pool.run(height.div_ceil(BLOCK), &|row| {
-        let (from, to) = (row * BLOCK * width, height.min((row + 1) * BLOCK) * width);
+    pool.run(height.div_ceil(ROWS), &|row| {
+        let (from, to) = (row * ROWS * width, height.min((row + 1) * ROWS) * width);
         // SAFETY: each task has its own rows, and the three channels lie apart.
         let (image, count) = unsafe {
             let image = [0, 1, 2].map(|c| out.part(c * plane + from..c * plane + to));
@@ -52,28 +54,26 @@ vectorised! {
 
 #[inline(always)]
 fn merge_blocks(memory: &Memory<'_>, row: usize, image: [&mut [f32]; 3], count: &mut [f32]) {
-    let (width, height) = (memory.past.width, memory.past.height);
-    let plane = width * height;
-    let channels = [0, 1, 2].map(|c| &memory.past.data[c * plane..(c + 1) * plane]);
+    let (width, height) = (memory.expected.width, memory.expected.height);
     let [red, green, blue] = image;
-    let from = row * BLOCK;
-    for column in 0..width.div_ceil(BLOCK) {
-        let left = column * BLOCK;
-        let n = BLOCK.min(width - left);
-        let shift = Shift::new(memory.motion.vector(column, row));
-        let whole = shift.whole();
-        for y in 0..BLOCK.min(height - from) {
-            let r_old = moved(channels[0], width, height, left, from + y, &shift);
-            let g_old = moved(channels[1], width, height, left, from + y, &shift);
-            let b_old = moved(channels[2], width, height, left, from + y, &shift);
-            let remembered = moved(&memory.count.data, width, height, left, from + y, &whole);
-            let (share, precision) = beliefs(memory, width, height, column, from + y);
-            let row = y * width + left..y * width + left + n;
-            let (r, g, b) = (&mut red[row.clone()], &mut green[row.clone()], &mut blue[row.clone()]);
-            let count = &mut count[row];
+    let mut share = [0.0f32; CHUNK];
+    let mut precision = [0.0f32; CHUNK];
+    let top = row * ROWS;
+    for y in 0..ROWS.min(height - top) {
+        let [r_old, g_old, b_old] = [0, 1, 2].map(|c| memory.expected.row(c, top + y));
+        let counts = memory.count.row(0, top + y);
+        let mut left = 0;
+        while left < width {
+            let n = CHUNK.min(width - left);
+            beliefs(memory, left, n, top + y, &mut share, &mut precision);
+            let at = y * width + left..y * width + left + n;
+            let (r, g, b) = (&mut red[at.clone()], &mut green[at.clone()], &mut blue[at.clone()]);
+            let count = &mut count[at];
+            let (r_old, g_old, b_old) = (&r_old[left..][..n], &g_old[left..][..n], &b_old[left..][..n]);
+            let (counts, share, precision) = (&counts[left..][..n], &share[..n], &precision[..n]);
             for i in 0..n {
                 let (dr, dg, db) = (r_old[i] - r[i], g_old[i] - g[i], b_old[i] - b[i]);
-                let before = remembered[i].max(1.0);
+                let before = counts[i].max(1.0);
                 let variances = (dr * dr + dg * dg + db * db) * (CODES / 3.0) * precision[i] * before / (before + 1.0);
                 let pixel = ((PIXEL.1 - variances) / (PIXEL.1 - PIXEL.0)).clamp(0.0, 1.0);
                 let frames = (before * share[i] * pixel).min(memory.most - 1.0);
@@ -85,39 +85,49 @@ fn merge_blocks(memory: &Memory<'_>, row: usize, image: [&mut [f32]; 3], count: 
                 b[i] = if believed { b[i] + keep * db } else { b[i] };
                 count[i] = if believed { frames + 1.0 } else { 1.0 };
             }
+            left += n;
         }
     }
 }
 
-/// For a row of a block, what share of the memory is believed, between the cells' middles, and one over the variance.
+/// For `n` pixels of row `y` from `left` on, what share of the memory is believed, between the cells' middles, and one over
+/// the variance.
 #[inline(always)]
-fn beliefs(memory: &Memory<'_>, width: usize, height: usize, column: usize, y: usize) -> (Row, Row) {
-    let (columns, rows) = (width.div_ceil(CELL), height.div_ceil(CELL));
+fn beliefs(
+    memory: &Memory<'_>,
+    left: usize,
+    n: usize,
+    y: usize,
+    share: &mut [f32; CHUNK],
+    precision: &mut [f32; CHUNK],
+) {
+    const CELLS: usize = CHUNK / CELL;
+    let columns = memory.expected.width.div_ceil(CELL);
+    let rows = memory.expected.height.div_ceil(CELL);
     let row = y / CELL;
     let part = (y % CELL) as f32 / CELL as f32 + 0.125;
     let (above, below, t) = match part < 0.5 {
         true => (row.saturating_sub(1), row, part + 0.5),
         false => (row, (row + 1).min(rows - 1), part - 0.5),
     };
-    // The cell to the left of the block, its own two, and the one to the right.
-    let mut shares = [0.0f32; 4];
-    let mut precisions = [0.0f32; 4];
-    for i in 0..4 {
-        let x = (column * (BLOCK / CELL) + i).saturating_sub(1).min(columns - 1);
+    // The cell to the left of the chunk, its own, and the one to the right.
+    let mut shares = [0.0f32; CELLS + 2];
+    let first = left / CELL;
+    for i in 0..n.div_ceil(CELL) + 2 {
+        let x = (first + i).saturating_sub(1).min(columns - 1);
         let (a, b) = (
             memory.trust[above * columns + x].share,
             memory.trust[below * columns + x].share,
         );
         shares[i] = a + (b - a) * t;
-        precisions[i] = memory.trust[row * columns + x].precision;
     }
-    let mut share = [0.0f32; BLOCK];
-    let mut precision = [0.0f32; BLOCK];
-    for i in 0..BLOCK {
-        let at = (i as f32 + 0.5) / CELL as f32 + 0.5;
-        let cell = at as usize;
-        share[i] = shares[cell] + (shares[cell + 1] - shares[cell]) * (at - cell as f32);
-        precision[i] = precisions[1 + i / CELL];
+    for cell in 0..n.div_ceil(CELL) {
+        let [before, own, after] = [shares[cell], shares[cell + 1], shares[cell + 2]];
+        let at = cell * CELL;
+        share[at] = before + (own - before) * 0.625;
+        share[at + 1] = before + (own - before) * 0.875;
+        share[at + 2] = own + (after - own) * 0.125;
+        share[at + 3] = own + (after - own) * 0.375;
+        precision[at..at + CELL].fill(memory.trust[row * columns + (first + cell).min(columns - 1)].precision);
     }
-    (share, precision)
 }

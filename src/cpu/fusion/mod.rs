@@ -9,7 +9,7 @@
 //! the picture P·Q, and it is fused before the decomposition, which sees little noise from the second frame on. A pixel
 //! with n frames in it has the gain 1 / (n + 1). Where innovations are larger than the stream's noise explains, n falls.
 //!
-//! Beside the planes of the frame, 12 bytes for each pixel are the picture, 8 the counts of this frame and the one before.
+//! Beside the planes of the frame, 12 bytes for each pixel are the picture and 4 the counts of its frames.
 
 mod camera;
 mod innovation;
@@ -22,7 +22,7 @@ mod tests;
 mod trust;
 mod warp;
 
-use innovation::{CELL, Cell, innovations};
+use innovation::{CELL, Cell, Past, innovations};
 use merge::{Memory, merge};
 use motion::Motion;
 use pyramid::Pyramid;
@@ -45,9 +45,8 @@ const GREY: f32 = 0.2;
 pub(crate) struct Fusion {
     /// The fused picture of the frame before.
     past: Planes,
-    /// How many frames are in each pixel; of this frame and of the one before.
+    /// How many frames are in each pixel.
     count: Planes,
-    count_before: Planes,
     now: Pyramid,
     before: Pyramid,
     motion: Motion,
@@ -69,7 +68,6 @@ impl Fusion {
         Ok(Self {
             past: Planes::new(3, size)?,
             count: Planes::new(1, size)?,
-            count_before: Planes::new(1, size)?,
             motion: Motion::new(&now)?,
             before: Pyramid::new(size)?,
             now,
@@ -82,7 +80,7 @@ impl Fusion {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        let planes = [&self.past, &self.count, &self.count_before];
+        let planes = [&self.past, &self.count];
         planes.iter().map(|p| 4 * p.data.len()).sum::<usize>()
             + self.now.bytes()
             + self.before.bytes()
@@ -103,10 +101,18 @@ impl Fusion {
         }
     }
 
-    /// Fuses `image` with the memory, in place. `temporal`, from 0 to 1, is the share of the memory that is used. Returns
-    /// whether the picture was another one altogether, in which case it stays as it is.
-    pub fn fuse(&mut self, pool: &Pool, capabilities: Capabilities, image: &mut Planes, temporal: f32) -> bool {
-        std::mem::swap(&mut self.count, &mut self.count_before);
+    /// Fuses `image` with the memory, in place. `temporal`, from 0 to 1, is the share of the memory that is used;
+    /// `expected`, of three channels, and `expected_count`, of one, are room to work in. Returns whether the picture was
+    /// another one altogether, in which case it stays as it is.
+    pub fn fuse(
+        &mut self,
+        pool: &Pool,
+        capabilities: Capabilities,
+        image: &mut Planes,
+        expected: &mut Planes,
+        expected_count: &mut Planes,
+        temporal: f32,
+    ) -> bool {
         let mut cut = false;
         if self.filled {
             self.before.fill(pool, capabilities, &self.past);
@@ -114,14 +120,20 @@ impl Fusion {
             // A pixel of the half-size copy is the mean of four.
             let noise = 0.5 * self.judge.deviation(GREY) / 255.0;
             self.motion.find(pool, capabilities, &self.now, &self.before, noise);
+            let past = Past {
+                picture: &self.past,
+                count: &self.count,
+                motion: &self.motion,
+            };
+            let columns = image.width.div_ceil(CELL);
             innovations(
                 pool,
                 capabilities,
                 image,
-                &self.past,
-                &self.count_before,
-                &self.motion,
-                image.width.div_ceil(CELL),
+                &past,
+                expected,
+                expected_count,
+                columns,
                 &mut self.cells,
             );
             let half = &self.before.levels[0];
@@ -129,9 +141,8 @@ impl Fusion {
         }
         if self.filled && !cut {
             let memory = Memory {
-                past: &self.past,
-                count: &self.count_before,
-                motion: &self.motion,
+                expected,
+                count: expected_count,
                 trust: &self.trust,
                 most: 1.0 + temporal * (MOST - 1.0),
             };

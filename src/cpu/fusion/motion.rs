@@ -23,6 +23,8 @@ pub(super) const PARTS: i32 = 16;
 const BIAS: f32 = 0.1;
 /// ... and as a share of the difference.
 const SHARE: f32 = 0.95;
+/// The difference that is left where nothing moves, in standard deviations for each pixel: the mean of |x| is 0.8.
+const QUIET: f32 = 0.85;
 /// The levels that the camera's motion is refined on, and how often.
 const REFINEMENT: [(usize, usize); 2] = [(1, 2), (0, 3)];
 /// Differences of one code are small in any case.
@@ -131,6 +133,7 @@ impl Motion {
                 coarse: coarse.first(),
                 // Averages of four: the noise falls by half with each level.
                 bias: BIAS * (WINDOW * WINDOW) as f32 * noise / (1 << level) as f32,
+                quiet: QUIET * (WINDOW * WINDOW) as f32 * noise / (1 << level) as f32,
                 columns,
                 camera,
             };
@@ -214,6 +217,8 @@ struct Search<'a> {
     /// The level that is half as large; `None` at the coarsest.
     coarse: Option<&'a Field>,
     bias: f32,
+    /// A difference that is no more than noise.
+    quiet: f32,
     columns: usize,
     /// The camera's motion, at the largest copy alone: its vectors are those of the picture.
     camera: Option<Affine>,
@@ -249,7 +254,25 @@ fn match_blocks(search: &Search<'_>, row: usize, vectors: &mut [Vector]) {
                 }
             };
         }
+        // Where what is left is noise there is nothing to be found.
+        let camera = search.camera.as_ref().map(|camera| {
+            let along = along_camera(camera, column, row, width, height);
+            let (hx, hy) = (along.x as f32 / UNIT, along.y as f32 / UNIT);
+            let (ix, iy) = (hx.floor() as isize, hy.floor() as isize);
+            let inside = (least_x..most_x).contains(&ix) && (least_y..most_y).contains(&iy);
+            let left = match inside {
+                _ if along == Vector::default() => none,
+                true => {
+                    let place = before.from(left + ix, top + iy);
+                    between(window, place, now.stride(), hx - ix as f32, hy - iy as f32)
+                }
+                false => f32::INFINITY,
+            };
+            (along, left)
+        });
+        let explained = none.min(camera.map_or(none, |(_, left)| left)) < search.quiet;
         match search.coarse {
+            _ if explained => {}
             None => {
                 for dy in -SEARCH..=SEARCH {
                     for dx in -SEARCH..=SEARCH {
@@ -277,25 +300,13 @@ fn match_blocks(search: &Search<'_>, row: usize, vectors: &mut [Vector]) {
         }
         // No motion, or the camera's, wins ties.
         let stays = best + search.bias > none * SHARE;
-        let Some(camera) = &search.camera else {
+        let Some((along, with_camera)) = camera else {
             let (x, y) = if stays { (0, 0) } else { (x, y) };
             vectors[column] = Vector {
                 x: x as i16,
                 y: y as i16,
             };
             continue;
-        };
-        let along = along_camera(camera, column, row, width, height);
-        let (hx, hy) = (along.x as f32 / UNIT, along.y as f32 / UNIT);
-        let (ix, iy) = (hx.floor() as isize, hy.floor() as isize);
-        let inside = (least_x..most_x).contains(&ix) && (least_y..most_y).contains(&iy);
-        let with_camera = match inside {
-            _ if along == Vector::default() => none,
-            true => {
-                let place = before.from(left + ix, top + iy);
-                between(window, place, now.stride(), hx - ix as f32, hy - iy as f32)
-            }
-            false => f32::INFINITY,
         };
         vectors[column] = if with_camera <= none + search.bias && best + search.bias > with_camera * SHARE {
             along

@@ -14,12 +14,25 @@ const RATE: f32 = 0.25;
 /// How far a frame's noise may be above what was learnt, as encoders have it at key frames. What is above is motion.
 const BURST: f32 = 2.0;
 
-/// The bin of an intensity from 0 to 1, with the part of the way to the next one.
-#[inline(always)]
-fn position(intensity: f32) -> (usize, f32) {
-    let at = intensity.clamp(0.0, 1.0).sqrt() * (BINS - 1) as f32;
-    let bin = (at as usize).min(BINS - 2);
-    (bin, at - bin as f32)
+/// Where an intensity lies among the bins.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    bin: usize,
+    /// The part of the way to the next bin.
+    part: f32,
+}
+
+impl Place {
+    /// The place of an intensity from 0 to 1.
+    #[inline(always)]
+    pub fn of(intensity: f32) -> Self {
+        let at = intensity.clamp(0.0, 1.0).sqrt() * (BINS - 1) as f32;
+        let bin = (at as usize).min(BINS - 2);
+        Self {
+            bin,
+            part: at - bin as f32,
+        }
+    }
 }
 
 /// Counts of squared differences for each intensity.
@@ -96,10 +109,9 @@ impl Curve {
         }
     }
 
-    /// The variance at an intensity from 0 to 1.
+    /// The variance at a place.
     #[inline(always)]
-    pub fn at(&self, intensity: f32) -> f32 {
-        let (bin, part) = position(intensity);
+    pub fn at(&self, Place { bin, part }: Place) -> f32 {
         self.values[bin] + (self.values[bin + 1] - self.values[bin]) * part
     }
 
@@ -160,22 +172,22 @@ mod tests {
         let (quantile, share) = (0.5, std::f32::consts::LN_2);
         let mut histogram = Histogram::default();
         let mut curve = Curve::new(0.01);
-        assert_eq!(curve.at(0.3), 0.01);
+        assert_eq!(curve.at(Place::of(0.3)), 0.01);
         // Nothing seen, nothing learnt.
-        assert_eq!(curve.learn(&histogram, quantile, share).at(0.3), 0.01);
+        assert_eq!(curve.learn(&histogram, quantile, share).at(Place::of(0.3)), 0.01);
         for (intensity, mean) in [(0.01, 2.0), (0.25, 8.0), (0.9, 32.0)] {
             exponential(&mut histogram, intensity, mean);
         }
         curve.learn(&histogram, quantile, share);
         for (intensity, mean) in [(0.0, 2.0), (0.25, 8.0), (1.0, 32.0)] {
-            let found = curve.at(intensity);
+            let found = curve.at(Place::of(intensity));
             assert!((found / mean - 1.0).abs() < 0.15, "{intensity}: {found}, {mean}");
         }
         // A burst is followed at once and learnt slowly; what is far above is taken for motion.
         histogram.clear();
         exponential(&mut histogram, 0.25, 800.0);
         let now = curve.learn(&histogram, quantile, share);
-        let (learnt, now) = (curve.at(0.25), now.at(0.25));
+        let (learnt, now) = (curve.at(Place::of(0.25)), now.at(Place::of(0.25)));
         assert!((9.0..11.0).contains(&learnt), "{learnt}");
         assert!((14.0..18.0).contains(&now), "{now}");
     }
@@ -187,6 +199,11 @@ mod tests {
             histogram.add(value, value);
             histogram.add(0.5, value);
         }
-        assert!(Curve::new(1.0).learn(&histogram, 0.5, 1.0).at(0.3).is_finite());
+        assert!(
+            Curve::new(1.0)
+                .learn(&histogram, 0.5, 1.0)
+                .at(Place::of(0.3))
+                .is_finite()
+        );
     }
 }

@@ -117,19 +117,30 @@ vectorised! {
 
 #[inline(always)]
 fn halve_rgb_row(rows: [[&[f32]; 2]; 3], out: &mut [f32]) {
+    const PIECE: usize = 256;
     let [[r0, r1], [g0, g1], [b0, b1]] = rows;
-    let whole = r0.len() / 2;
-    for x in 0..out.len().min(whole) {
-        let (i, j) = (2 * x, 2 * x + 1);
-        let r = r0[i] + r0[j] + r1[i] + r1[j];
-        let g = g0[i] + g0[j] + g1[i] + g1[j];
-        let b = b0[i] + b0[j] + b1[i] + b1[j];
-        out[x] = (r + 2.0 * g + b) * (1.0 / 16.0);
-    }
-    if whole < out.len() {
-        // A single column is left.
-        let i = 2 * whole;
-        out[whole] = (r0[i] + r1[i] + 2.0 * (g0[i] + g1[i]) + b0[i] + b1[i]) * (1.0 / 8.0);
+    let width = r0.len();
+    let mut sums = [0.0f32; PIECE];
+    let mut from = 0;
+    while from < width {
+        let n = PIECE.min(width - from);
+        let (r0, r1) = (&r0[from..from + n], &r1[from..from + n]);
+        let (g0, g1) = (&g0[from..from + n], &g1[from..from + n]);
+        let (b0, b1) = (&b0[from..from + n], &b1[from..from + n]);
+        for x in 0..n {
+            sums[x] = (r0[x] + r1[x]) + 2.0 * (g0[x] + g1[x]) + (b0[x] + b1[x]);
+        }
+        if n % 2 == 1 {
+            // The last column stands for the one that is missing, too.
+            sums[n] = sums[n - 1];
+        }
+        for (out, pair) in out[from / 2..]
+            .iter_mut()
+            .zip(sums[..n.next_multiple_of(2)].chunks_exact(2))
+        {
+            *out = (pair[0] + pair[1]) * (1.0 / 16.0);
+        }
+        from += n;
     }
 }
 

@@ -69,6 +69,7 @@ fn error(a: &Planes, b: &Planes) -> f32 {
 struct Stream {
     fusion: Fusion,
     image: Planes,
+    room: [Planes; 2],
     pool: Pool,
     capabilities: Capabilities,
 }
@@ -82,6 +83,7 @@ impl Stream {
         Self {
             fusion: Fusion::new(size).unwrap(),
             image: Planes::new(3, size).unwrap(),
+            room: [3, 1].map(|channels| Planes::new(channels, size).unwrap()),
             pool: Pool::new(threads),
             capabilities: Capabilities::at(level),
         }
@@ -91,8 +93,10 @@ impl Stream {
     fn frame(&mut self, frame: &Planes, temporal: f32) -> bool {
         self.fusion.remember(&mut self.image);
         self.image.data.copy_from_slice(&frame.data);
+        let Self { image, room, pool, .. } = self;
+        let [expected, count] = room;
         self.fusion
-            .fuse(&self.pool, self.capabilities, &mut self.image, temporal)
+            .fuse(pool, self.capabilities, image, expected, count, temporal)
     }
 }
 

@@ -1,7 +1,7 @@
 //! How far the memory is believed: innovations against the noise that the stream has shown.
 
 use super::innovation::{CELL, Cell, square};
-use super::noise::{Curve, Histogram};
+use super::noise::{Curve, Histogram, Place};
 use super::pyramid::Small;
 use crate::cpu::memory::try_filled;
 use crate::cpu::threads::{Disjoint, Pool};
@@ -38,6 +38,11 @@ const LEAST: [f32; 3] = [0.1, 0.02, 0.01];
 /// Samples in the mean of a cell's squares, and in that of three channels' means.
 const SAMPLES: [f32; 2] = [(3 * CELL * CELL) as f32, 3.0];
 
+/// Of so many rows of cells, one is looked at for the noise.
+const SAMPLED: usize = 2;
+/// Rows of cells that one task takes.
+const STRIP: usize = 8;
+
 /// What is known of a stream's noise.
 pub(super) struct Judge {
     histogram: Histogram,
@@ -46,6 +51,8 @@ pub(super) struct Judge {
     /// For each cell the squared gradient of the memory, then the mean square over 3 × 3 cells.
     texture: Vec<f32>,
     broad: Vec<f32>,
+    /// For each cell its squares over their variances: of pixels, of the cell's means, of means over 3 × 3 cells.
+    ratios: Vec<[f32; 3]>,
     flat: Vec<bool>,
     columns: usize,
     rows: usize,
@@ -61,6 +68,7 @@ impl Judge {
             curves: LEAST.map(Curve::new),
             texture: try_filled(0.0, cells)?,
             broad: try_filled(0.0, cells)?,
+            ratios: try_filled([0.0; 3], cells)?,
             flat: try_filled(false, cells)?,
             columns,
             rows,
@@ -69,12 +77,12 @@ impl Judge {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.texture.len() * 9
+        self.texture.len() * (4 + 4 + 12 + 1)
     }
 
     /// The standard deviation of a pixel's noise at an intensity from 0 to 1, in codes of 8 bits.
     pub fn deviation(&self, intensity: f32) -> f32 {
-        self.curves[0].at(intensity).sqrt()
+        self.curves[0].at(Place::of(intensity)).sqrt()
     }
 
     /// Learns the noise from `cells` and fills `trust`; `half` is the half-size copy of the memory. Returns the mean share
@@ -87,34 +95,48 @@ impl Judge {
         let noise = self.learn(cells, DEVIATIONS.0 + (DEVIATIONS.1 - DEVIATIONS.0) * encoded);
         let wider = 1.0 + ENCODED * encoded;
         let (columns, rows, broad) = (self.columns, self.rows, &self.broad);
+        let out = Disjoint::new(&mut self.ratios);
+        pool.run(rows.div_ceil(STRIP), &|strip| {
+            let part = strip * STRIP * columns..rows.min((strip + 1) * STRIP) * columns;
+            // SAFETY: each task has its own rows.
+            let out = unsafe { out.part(part.clone()) };
+            for ((out, cell), broad) in out.iter_mut().zip(&cells[part.clone()]).zip(&broad[part]) {
+                let place = Place::of(cell.intensity);
+                let own = 1.0 / (1.0 + cell.spread);
+                *out = [
+                    own * cell.energy / noise[0].at(place),
+                    own * cell.offset() / noise[1].at(place),
+                    broad / noise[2].at(place),
+                ];
+            }
+        });
+        let ratios = &self.ratios;
         let out = Disjoint::new(trust);
-        pool.run(rows, &|row| {
-            // SAFETY: each task has its own row.
-            let out = unsafe { out.part(row * columns..(row + 1) * columns) };
-            for (column, out) in out.iter_mut().enumerate() {
-                let mut sums = [0.0f32; 3];
-                let mut total = 0.0;
-                for y in row.saturating_sub(1)..(row + 2).min(rows) {
-                    for x in column.saturating_sub(1)..(column + 2).min(columns) {
-                        let cell = &cells[y * columns + x];
-                        let weight = if x == column { 2.0 } else { 1.0 } * if y == row { 2.0 } else { 1.0 };
-                        let own = weight / (1.0 + cell.spread);
-                        sums[0] += own * cell.energy / noise[0].at(cell.intensity);
-                        sums[1] += own * cell.offset() / noise[1].at(cell.intensity);
-                        sums[2] += weight * broad[y * columns + x] / noise[2].at(cell.intensity);
-                        total += weight;
-                    }
+        pool.run(rows.div_ceil(STRIP), &|strip| {
+            for row in strip * STRIP..rows.min((strip + 1) * STRIP) {
+                // SAFETY: each task has its own rows.
+                let out = unsafe { out.part(row * columns..(row + 1) * columns) };
+                // At the edges the row itself stands for the one outside.
+                let around = [row.saturating_sub(1), row, (row + 1).min(rows - 1)];
+                let [above, own, below] = around.map(|y| &ratios[y * columns..][..columns]);
+                let down = |x: usize| [0, 1, 2].map(|k| above[x][k] + 2.0 * own[x][k] + below[x][k]);
+                let (mut before, mut here) = (down(0), down(0));
+                for (column, out) in out.iter_mut().enumerate() {
+                    let after = down((column + 1).min(columns - 1));
+                    let mean = [0, 1, 2].map(|k| (before[k] + 2.0 * here[k] + after[k]) * (1.0 / 16.0));
+                    let fall = |mean: f32, (from, to): (f32, f32)| {
+                        ((to * wider - mean) / ((to - from) * wider)).clamp(0.0, 1.0)
+                    };
+                    let share = fall(mean[0], ENERGY)
+                        .min(fall(mean[1], OFFSET))
+                        .min(fall(mean[2], BROAD));
+                    let variance = noise[0].at(Place::of(cells[row * columns + column].intensity));
+                    *out = Trust {
+                        share,
+                        precision: 1.0 / variance,
+                    };
+                    (before, here) = (here, after);
                 }
-                let fall = |sum: f32, (from, to): (f32, f32)| {
-                    ((to * wider - sum / total) / ((to - from) * wider)).clamp(0.0, 1.0)
-                };
-                let share = fall(sums[0], ENERGY)
-                    .min(fall(sums[1], OFFSET))
-                    .min(fall(sums[2], BROAD));
-                *out = Trust {
-                    share,
-                    precision: 1.0 / noise[0].at(cells[row * columns + column].intensity),
-                };
             }
         });
         let sum: f32 = trust
@@ -130,7 +152,8 @@ impl Judge {
     fn find_flat(&mut self, pool: &Pool, cells: &[Cell], half: &Small) {
         let columns = self.columns;
         let texture = Disjoint::new(&mut self.texture);
-        pool.run(self.rows, &|row| {
+        let rows = self.rows;
+        pool.run(rows, &|row| {
             // SAFETY: each task has its own row.
             let texture = unsafe { texture.part(row * columns..(row + 1) * columns) };
             for (column, texture) in texture.iter_mut().enumerate() {
@@ -144,13 +167,20 @@ impl Judge {
             }
         });
         self.histogram.clear();
-        for (cell, &texture) in cells.iter().zip(&self.texture) {
+        // A part of the rows will do for what the histograms tell.
+        let looked_at = |i: usize| (i / columns).is_multiple_of(SAMPLED);
+        for (_, (cell, &texture)) in cells
+            .iter()
+            .zip(&self.texture)
+            .enumerate()
+            .filter(|(i, _)| looked_at(*i))
+        {
             self.histogram.add(cell.intensity, texture);
         }
         let mut limit = Curve::new(0.0);
         limit.learn(&self.histogram, FLAT, 1.0);
-        for ((flat, cell), &texture) in self.flat.iter_mut().zip(cells).zip(&self.texture) {
-            *flat = texture <= limit.at(cell.intensity);
+        for (i, ((flat, cell), &texture)) in self.flat.iter_mut().zip(cells).zip(&self.texture).enumerate() {
+            *flat = looked_at(i) && texture <= limit.at(Place::of(cell.intensity));
         }
     }
 
@@ -186,7 +216,7 @@ impl Judge {
             .zip(&self.flat)
             .filter_map(|(cell, flat)| flat.then_some(cell))
         {
-            let most = 4.0 * self.curves[0].at(cell.intensity);
+            let most = 4.0 * self.curves[0].at(Place::of(cell.intensity));
             temporal += f64::from((cell.energy / (1.0 + cell.spread)).min(most));
             spatial += f64::from(cell.detail + LEAST_DETAIL);
         }

@@ -2,9 +2,6 @@
 
 use super::motion::{BLOCK, PARTS, Vector};
 
-/// A row of a block.
-pub(super) type Row = [f32; BLOCK];
-
 /// How far a block is moved: whole pixels, and the weights of the four pixels around a place between pixels
 /// (Catmull–Rom), `None` where no part of a pixel is left.
 #[derive(Clone, Copy)]
@@ -55,68 +52,89 @@ fn weights(part: i32) -> Option<[f32; 4]> {
     ])
 }
 
-/// The row of `plane` (`width` × `height`) at (x, y), moved; places outside take the nearest pixel.
+/// The most pixels that are moved at once: blocks side by side that move alike.
+pub(super) const RUN: usize = 16 * BLOCK;
+
+/// Writes a strip of `plane` (`width` × `height`) of `n` pixels, at most [`RUN`], and up to one block's rows at (x, y),
+/// moved, to column `x` of `out`, rows of `width`; places outside take the nearest pixel.
 #[inline(always)]
-pub(super) fn moved(plane: &[f32], width: usize, height: usize, x: usize, y: usize, shift: &Shift) -> Row {
-    let (x, y) = (x as isize + shift.x, y as isize + shift.y);
+#[allow(clippy::too_many_arguments)]
+pub(super) fn moved(
+    plane: &[f32],
+    width: usize,
+    height: usize,
+    x: usize,
+    y: usize,
+    n: usize,
+    shift: &Shift,
+    out: &mut [f32],
+) {
+    let (from_x, from_y) = (x as isize + shift.x, y as isize + shift.y);
     let (w, h) = (width as isize, height as isize);
-    let inside = x >= 1 && x + BLOCK as isize + 2 <= w && y >= 1 && y + 3 <= h;
-    if inside {
-        let at = y as usize * width + x as usize;
-        return match (&shift.horizontal, &shift.vertical) {
-            (None, None) => row(plane, at),
-            (Some(k), None) => across(plane, at, k),
-            (None, Some(k)) => {
-                let rows = [
-                    row(plane, at - width),
-                    row(plane, at),
-                    row(plane, at + width),
-                    row(plane, at + 2 * width),
-                ];
-                down(&rows, k)
+    let rows = BLOCK.min(height - y);
+    let inside =
+        from_x >= 1 && from_x + n as isize + 2 <= w && from_y >= 1 && from_y + rows as isize + 2 <= h && n <= RUN;
+    if !inside {
+        // At the picture's edges the whole pixel will do.
+        for j in 0..rows {
+            let start = (from_y + j as isize).clamp(0, h - 1) as usize * width;
+            for (i, out) in out[j * width + x..][..n].iter_mut().enumerate() {
+                *out = plane[start + (from_x + i as isize).clamp(0, w - 1) as usize];
             }
-            (Some(h), Some(v)) => {
-                let rows = [
-                    across(plane, at - width, h),
-                    across(plane, at, h),
-                    across(plane, at + width, h),
-                    across(plane, at + 2 * width, h),
-                ];
-                down(&rows, v)
-            }
-        };
+        }
+        return;
     }
-    // At the picture's edges the whole pixel will do.
-    let mut out = [0.0; BLOCK];
-    let start = y.clamp(0, h - 1) as usize * width;
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = plane[start + (x + i as isize).clamp(0, w - 1) as usize];
+    // One row above and two below, for the weights down.
+    let first = (from_y as usize - 1) * width + from_x as usize;
+    let Some(down) = &shift.vertical else {
+        for j in 0..rows {
+            along(
+                plane,
+                first + (j + 1) * width,
+                &shift.horizontal,
+                &mut out[j * width + x..][..n],
+            );
+        }
+        return;
+    };
+    let mut across = [[0.0; RUN]; BLOCK + 3];
+    for (j, row) in across.iter_mut().enumerate().take(rows + 3) {
+        along(plane, first + j * width, &shift.horizontal, &mut row[..n]);
     }
-    out
+    for j in 0..rows {
+        let four = [
+            &across[j][..n],
+            &across[j + 1][..n],
+            &across[j + 2][..n],
+            &across[j + 3][..n],
+        ];
+        weigh(four, down, &mut out[j * width + x..][..n]);
+    }
+}
+
+/// A row that begins at `at`, between its pixels if there are weights.
+#[inline(always)]
+fn along(plane: &[f32], at: usize, weights: &Option<[f32; 4]>, out: &mut [f32]) {
+    let n = out.len();
+    match weights {
+        None => out.copy_from_slice(&plane[at..at + n]),
+        Some(weights) => {
+            let from = &plane[at - 1..at + n + 2];
+            weigh(
+                [&from[..n], &from[1..n + 1], &from[2..n + 2], &from[3..n + 3]],
+                weights,
+                out,
+            );
+        }
+    }
 }
 
 #[inline(always)]
-fn row(plane: &[f32], at: usize) -> Row {
-    let mut out = [0.0; BLOCK];
-    out.copy_from_slice(&plane[at..at + BLOCK]);
-    out
-}
-
-#[inline(always)]
-fn across(plane: &[f32], at: usize, k: &[f32; 4]) -> Row {
-    let from = &plane[at - 1..at + BLOCK + 2];
-    let mut out = [0.0; BLOCK];
-    for i in 0..BLOCK {
-        out[i] = k[0] * from[i] + k[1] * from[i + 1] + k[2] * from[i + 2] + k[3] * from[i + 3];
+fn weigh(four: [&[f32]; 4], weights: &[f32; 4], out: &mut [f32]) {
+    let n = out.len();
+    let [a, b, c, d] = four;
+    let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+    for i in 0..n {
+        out[i] = weights[0] * a[i] + weights[1] * b[i] + weights[2] * c[i] + weights[3] * d[i];
     }
-    out
-}
-
-#[inline(always)]
-fn down(rows: &[Row; 4], k: &[f32; 4]) -> Row {
-    let mut out = [0.0; BLOCK];
-    for i in 0..BLOCK {
-        out[i] = k[0] * rows[0][i] + k[1] * rows[1][i] + k[2] * rows[2][i] + k[3] * rows[3][i];
-    }
-    out
 }
