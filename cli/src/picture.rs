@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
-use uretinex::{Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, Parameters, PixelFormat, Plane, PlaneMut, Report};
+use uretinex::{
+    Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, MAX_SIDE, Parameters, PixelFormat, Plane, PlaneMut, Report,
+};
 
 const JPEG_QUALITY: u8 = 95;
 
@@ -40,6 +42,7 @@ impl Picture {
     fn decode(mut file: impl BufRead + Seek) -> image::ImageResult<Self> {
         refuse_cut_jpeg(&mut file)?;
         let mut decoder = ImageReader::new(file).with_guessed_format()?.into_decoder()?;
+        refuse_large(decoder.dimensions())?;
         let orientation = decoder.orientation()?;
         let icc_profile = decoder.icc_profile()?;
         let mut pixels = DynamicImage::from_decoder(decoder)?;
@@ -142,6 +145,17 @@ impl Picture {
         file.flush().map_err(|e| named(&e))?;
         drop(file);
         part.rename(path).map_err(|e| named(&e))
+    }
+}
+
+/// Refuses a picture before memory is taken for its pixels: its file may say any size.
+fn refuse_large((width, height): (u32, u32)) -> std::io::Result<()> {
+    match width.max(height) as usize <= MAX_SIDE {
+        true => Ok(()),
+        false => Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            format!("{width}x{height} is larger than {MAX_SIDE}x{MAX_SIDE}: scale it down first"),
+        )),
     }
 }
 
@@ -265,6 +279,29 @@ mod tests {
         for length in [jpeg.len() - 2, jpeg.len() / 2, jpeg.len() / 2 + 1] {
             assert!(read(&jpeg[..length]).unwrap_err().contains("cut short"), "{length}");
         }
+    }
+
+    #[test]
+    fn a_size_that_no_memory_holds_is_refused() {
+        let mut png = Vec::new();
+        PngEncoder::new(&mut png)
+            .write_image(&[9; 256], 16, 16, ColorType::L8.into())
+            .unwrap();
+        // Width and height stand at the same place in every PNG file; their checksum follows 17 bytes after the name IHDR.
+        png[16..24].copy_from_slice(&[0, 0, 0, 17, 0x7f, 0xff, 0xff, 3]);
+        let mut sum = !0u32;
+        for &byte in &png[12..29] {
+            sum ^= u32::from(byte);
+            for _ in 0..8 {
+                sum = (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg());
+            }
+        }
+        png[29..33].copy_from_slice(&(!sum).to_be_bytes());
+        let error = Picture::decode(std::io::Cursor::new(&png))
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("17x2147483395") && error.contains("8192"), "{error}");
     }
 
     #[test]
