@@ -14,7 +14,7 @@ ARM_STD := $(wildcard $(shell rustc --print target-libdir --target $(ARM) 2>/dev
 # Data for tests that cannot be part of the repository; its tests are skipped, visibly, where it is absent.
 SHARED := $(or $(URETINEX_SHARED),../shared)
 
-.PHONY: help deps build demo test check test-arm test-data test-kernels test-training tensorrt-wheels test-rust test-pipelines fuzz bench picture install uninstall clean
+.PHONY: help deps build demo test check test-arm test-data test-kernels test-training test-video tensorrt-wheels test-rust test-pipelines fuzz bench bench-video picture install uninstall clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -36,6 +36,7 @@ test: deps ## Everything but make check: pipelines and README, GPU kernels, trai
 	URETINEX_BUILD=debug pipelines/test.sh
 	$(MAKE) --no-print-directory test-kernels
 	$(MAKE) --no-print-directory test-training
+	$(MAKE) --no-print-directory test-video BUILD=debug
 	$(MAKE) --no-print-directory test-rust
 
 check: deps ## Format, clippy and rustdoc without warnings
@@ -100,6 +101,17 @@ bench: build ## How fast the network runs here
 	$(RELEASE)/uretinex bench --model lite
 	$(RELEASE)/uretinex bench --model full --frames 5
 	$(RELEASE)/uretinex bench --backend identity --size 1920x1080 --frames 100
+
+# Numbers and pictures for Python; where they are absent the check is skipped, visibly.
+BUILD := release
+VIDEO := GST_PLUGIN_PATH=$(or $(CARGO_TARGET_DIR),target)/$(BUILD) python3 benches/video --data $(SHARED)/data
+
+test-video: ## The element on two clips of camera footage: no worse than frame by frame (numpy and opencv-python-headless)
+	@if python3 -c "import numpy, cv2" 2>/dev/null; then $(VIDEO) --short; else \
+		echo "SKIPPED: figures of video: pip install numpy opencv-python-headless"; fi
+
+bench-video: build ## Figures of docs/video.md, on clips in ../shared (half an hour)
+	$(VIDEO)
 
 picture: demo ## Make the README's picture, docs/before-after.jpg, from the demonstration
 	gst-launch-1.0 -q filesrc location=demo/before-after.png ! pngdec ! videoconvert ! jpegenc quality=88 \
