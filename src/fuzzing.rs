@@ -130,6 +130,7 @@ pub fn frame(bytes: &[u8]) {
     let parameters = Parameters {
         ratio: 1.0 + f32::from(numbers.byte()) / 64.0,
         strength: f32::from(numbers.byte()) / 255.0,
+        brightness: 0.0,
         temporal: 0.0,
     };
     let mut written: Vec<Vec<u8>> = buffers.iter().map(|buffer| vec![0xa5; buffer.len()]).collect();

@@ -53,6 +53,7 @@ pub use gpu::{
 pub use pack::{Manifest, Pack, Precision, Precisions, Schedule, Subnetwork, Variant};
 pub use session::{BackendChoice, Enhancer, Options};
 pub use stages::{
-    Parameters, Plan, Quantity, RATIO_RANGE, Report, STRENGTH_RANGE, Stage, StageTimes, Stages, Step, TEMPORAL_RANGE,
+    AUTOMATIC, BRIGHTNESS_RANGE, Parameters, Plan, Quantity, RATIO_RANGE, Report, STRENGTH_RANGE, Stage, StageTimes,
+    Stages, Step, TEMPORAL_RANGE,
 };
 pub use temporal::{Percentiles, Reset, Statistics, StreamMemory, WINDOW};

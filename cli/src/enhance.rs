@@ -26,9 +26,12 @@ pub struct Args {
     /// The file to write (.png, .jpg, .jpeg), or a folder, which is made if it is not there
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// How bright, 1 to 20: 1 leaves brightness alone
+    /// How bright, 1 to 20: 1 leaves brightness alone; 0 takes what the picture bears
     #[arg(long, value_name = "R", default_value_t = 4.0, value_parser = options::ratio)]
     ratio: f32,
+    /// What ratio 0 lifts the picture to, -1 to 1: darker below 0, brighter above
+    #[arg(long, value_name = "B", default_value_t = 0.0, value_parser = options::brightness, allow_hyphen_values = true)]
+    brightness: f32,
     /// How much of the result is blended over the input, 0 to 1
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = options::strength)]
     strength: f32,
@@ -190,6 +193,7 @@ impl Network {
             parameters: Parameters {
                 ratio: args.ratio,
                 strength: args.strength,
+                brightness: args.brightness,
                 temporal: 0.0,
             },
         })
@@ -215,9 +219,10 @@ impl Network {
         let (width, height) = picture.size();
         Ok(Made {
             summary: format!(
-                "{width}x{height}, {}, {:.0} ms, mean luma {:.3} before, {:.3} after",
+                "{width}x{height}, {}, {:.0} ms, ratio {:.2}, mean luma {:.3} before, {:.3} after",
                 self.description(),
                 time.as_secs_f64() * 1e3,
+                report.ratio,
                 report.luma_in,
                 report.luma_out
             ),

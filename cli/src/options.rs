@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use uretinex::{BackendChoice, Options, Precision, RATIO_RANGE};
+use uretinex::{AUTOMATIC, BRIGHTNESS_RANGE, BackendChoice, Options, Precision, RATIO_RANGE};
 
 /// How the network is run.
 #[derive(clap::Args)]
@@ -113,9 +113,18 @@ impl NetworkArgs {
     }
 }
 
-/// A ratio within the library's range.
+/// A ratio within the library's range, or 0 for an automatic one.
 pub fn ratio(text: &str) -> Result<f32, String> {
-    within(text, *RATIO_RANGE.start(), *RATIO_RANGE.end())
+    match text.parse() {
+        Ok(AUTOMATIC) => Ok(AUTOMATIC),
+        _ => within(text, *RATIO_RANGE.start(), *RATIO_RANGE.end())
+            .map_err(|e| format!("{e}, or 0 for what the scene bears")),
+    }
+}
+
+/// A brightness within the library's range.
+pub fn brightness(text: &str) -> Result<f32, String> {
+    within(text, *BRIGHTNESS_RANGE.start(), *BRIGHTNESS_RANGE.end())
 }
 
 /// A strength between 0 and 1.

@@ -125,7 +125,11 @@ fn have_their_defaults() {
 fn values_outside_the_range_become_the_nearest_inside() {
     let element = element("identity");
     for (name, set, becomes) in [
-        ("ratio", 0.0, 1.0),
+        ("ratio", 0.0, 0.0),
+        ("ratio", -1.0, 0.0),
+        ("ratio", 0.4, 1.0),
+        ("brightness", 3.0, 1.0),
+        ("brightness", -3.0, -1.0),
         ("ratio", 20.5, 20.0),
         ("ratio", f32::INFINITY, 20.0),
         ("ratio", 7.5, 7.5),

@@ -9,15 +9,17 @@ mod fusion;
 mod identity;
 mod memory;
 mod networks;
+mod preview;
 mod threads;
 mod update;
 
 pub(crate) use backend::CpuBackend;
 pub use capabilities::{Capabilities, Level};
-pub(crate) use colour::{Store, Unpack, luma_mean};
+pub(crate) use colour::{Store, Unpack, luma_mean, survey};
 #[cfg(any(test, fuzzing))]
 pub(crate) use engine::{Kernels, Network};
 pub(crate) use identity::IdentityBackend;
+pub(crate) use preview::Preview;
 #[cfg(test)]
 pub(crate) use {
     colour::{Guide, Planes, Relit, compose, ingest},

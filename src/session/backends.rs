@@ -1,7 +1,7 @@
 //! From options to a backend.
 
 use crate::backend::Backend;
-use crate::cpu::{CpuBackend, IdentityBackend};
+use crate::cpu::{CpuBackend, IdentityBackend, Preview};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{EngineSource, GpuBackend};
 use crate::pack::{Pack, Precision};
@@ -11,6 +11,8 @@ use crate::session::options::{BackendChoice, Options};
 pub(crate) struct Loaded {
     pub pack: Pack,
     pub backend: Box<dyn Backend>,
+    /// What frames would look like, once an automatic ratio was asked for.
+    pub preview: Option<Preview>,
     /// Whether the processor takes over if the backend cannot prepare a size.
     pub may_fall_back: bool,
 }
@@ -49,6 +51,7 @@ impl Loaded {
         Ok(Self {
             pack,
             backend,
+            preview: None,
             may_fall_back,
         })
     }

@@ -1,16 +1,21 @@
 //! One stream of frames through the network.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, DeviceBuffer, Executor, Geometry, MemoryFigures, PreparationJob, none_pending, pending};
+use crate::cpu::{Preview, survey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, Plane, PlaneMut, RawStream};
 use crate::pack::{Manifest, Pack, Precision, Precisions};
 use crate::session::backends::Loaded;
 use crate::session::options::Options;
 use crate::session::prepared::{Key, Prepared, PreparedCache};
-use crate::stages::{Parameters, Plan, Quantity, Report};
-use crate::temporal::{Reset, StreamMemory};
+use crate::stages::{AUTOMATIC, Parameters, Plan, Quantity, Report};
+use crate::temporal::{Exposure, Reset, StreamMemory};
+
+/// The time from one frame to the next, unless it is told.
+const INTERVAL: Duration = Duration::from_millis(40);
 
 /// URetinex-Net for one stream of frames.
 ///
@@ -24,6 +29,10 @@ pub struct Enhancer {
     current: usize,
     prepared: PreparedCache,
     memory: StreamMemory,
+    exposure: Exposure,
+    interval: Duration,
+    /// The ratios of pending frames.
+    ratios: VecDeque<f32>,
     time_stages: bool,
 }
 
@@ -47,6 +56,7 @@ impl Enhancer {
         let loaded = Loaded {
             pack: Pack::open(&options.model)?,
             backend,
+            preview: None,
             may_fall_back: false,
         };
         Ok(Self::assemble(options, loaded))
@@ -59,6 +69,9 @@ impl Enhancer {
             current: 0,
             prepared: PreparedCache::default(),
             memory: StreamMemory::default(),
+            exposure: Exposure::default(),
+            interval: INTERVAL,
+            ratios: VecDeque::with_capacity(4),
             time_stages: false,
         }
     }
@@ -233,6 +246,7 @@ impl Enhancer {
     /// Tells the stream's memory that the next frame does not continue the ones before.
     pub fn reset(&mut self, reason: Reset) {
         self.memory.reset(reason);
+        self.exposure.reset();
     }
 
     /// What is remembered of the stream.
@@ -251,6 +265,7 @@ impl Enhancer {
         parameters.check()?;
         self.refuse_pending()?;
         self.prepare(input.spec())?;
+        let parameters = self.with_ratio(parameters, Some(input))?;
         let plan = self.memory.plan(parameters);
         let time_stages = self.time_stages;
         let executor = &mut self.executor()?.executor;
@@ -258,16 +273,45 @@ impl Enhancer {
             true => executor.process_timed(input, output, &plan),
             false => executor.process(input, output, &plan),
         };
-        self.observe(report)
+        self.observe(report, parameters.ratio)
     }
 
     /// Has the memory see how a frame went: one that failed leaves no state to go on from.
-    fn observe(&mut self, report: Result<Report>) -> Result<Report> {
+    fn observe(&mut self, report: Result<Report>, ratio: f32) -> Result<Report> {
         match &report {
             Ok(report) => self.memory.observe(report),
             Err(_) => self.memory.reset(Reset::Discontinuity),
         }
-        report
+        report.map(|report| Report { ratio, ..report })
+    }
+
+    /// The parameters with a ratio that is a number: that of the scene in `input` if it is to be automatic.
+    fn with_ratio(&mut self, parameters: Parameters, input: Option<&Frame<'_>>) -> Result<Parameters> {
+        if parameters.ratio != AUTOMATIC {
+            self.exposure.reset();
+            return Ok(parameters);
+        }
+        let ratio = match input {
+            Some(input) => {
+                let Loaded { pack, preview, .. } = &mut self.loaded[self.current];
+                let look = || {
+                    let preview = match preview {
+                        Some(preview) if preview.is_for(input.spec()) => preview,
+                        preview => preview.insert(Preview::new(pack, input.spec())?),
+                    };
+                    preview.look(input)
+                };
+                self.exposure
+                    .follow(survey(input), parameters.brightness, self.interval, look)?
+            }
+            None => self.exposure.ratio().unwrap_or(Parameters::default().ratio),
+        };
+        Ok(Parameters { ratio, ..parameters })
+    }
+
+    /// Says how long it is from one frame to the next, by which an automatic ratio is followed; 40 ms unless it is told.
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
     }
 
     /// How many frames can be submitted before the first must be collected. Where it is 1, frames are processed instead.
@@ -288,10 +332,13 @@ impl Enhancer {
     pub fn submit(&mut self, input: &Frame<'_>, parameters: Parameters) -> Result<()> {
         parameters.check()?;
         self.prepare(input.spec())?;
+        let parameters = self.with_ratio(parameters, Some(input))?;
         let mut plan = self.memory.plan(parameters);
         // The memory has not seen the frames that are pending, but their state is there.
         plan.fresh &= self.pending() == 0;
-        self.executor()?.executor.submit(input, &plan)
+        self.executor()?.executor.submit(input, &plan)?;
+        self.ratios.push_back(parameters.ratio);
+        Ok(())
     }
 
     /// Waits for the frame that was submitted first, and writes it to `output`. The frame is no longer pending, even after
@@ -310,7 +357,15 @@ impl Enhancer {
             .ok_or_else(none_pending)?
             .executor
             .collect(output);
-        self.observe(report)
+        let ratio = self.next_ratio();
+        self.observe(report, ratio)
+    }
+
+    /// The ratio of the frame that leaves the pending ones; those that are pending no longer are forgotten.
+    fn next_ratio(&mut self) -> f32 {
+        let ratio = self.ratios.pop_front().unwrap_or_default();
+        self.ratios.truncate(self.pending());
+        ratio
     }
 
     /// Waits for the frame that was submitted first, and drops it. The frame is no longer pending, even after an error.
@@ -318,7 +373,9 @@ impl Enhancer {
     /// # Errors
     /// [`ErrorKind::InvalidOption`] if no frame is pending, [`ErrorKind::BackendFailed`].
     pub fn discard(&mut self) -> Result<()> {
-        self.prepared.current().ok_or_else(none_pending)?.executor.discard()
+        let discarded = self.prepared.current().ok_or_else(none_pending)?.executor.discard();
+        self.next_ratio();
+        discarded
     }
 
     /// Takes a frame in device memory through the network, without a copy, after all that was issued on `after`; returns
@@ -343,10 +400,11 @@ impl Enhancer {
         }
         self.refuse_pending()?;
         self.prepare(input.spec())?;
+        let parameters = self.with_ratio(parameters, None)?;
         let plan = self.memory.plan(parameters);
         let executor = &mut self.executor()?.executor;
         let report = executor.process_device(input, output, after, &plan);
-        self.observe(report)
+        self.observe(report, parameters.ratio)
     }
 
     /// Memory for a frame on the backend's device, for programs that have none of their own.

@@ -9,7 +9,7 @@ use crate::pack::{Pack, Precision, Subnetwork, Variant};
 use crate::session::backends::Loaded;
 use crate::session::enhancer::Enhancer;
 use crate::session::options::{BackendChoice, Options};
-use crate::stages::Parameters;
+use crate::stages::{AUTOMATIC, Parameters};
 use crate::temporal::Reset;
 use crate::testing::{
     HostNetworks, IdleNetworks, Listing, Operation, PackFolder, Picture, Recorder, allocations, spec, with_weights,
@@ -18,6 +18,7 @@ use crate::testing::{
 const PARAMETERS: Parameters = Parameters {
     ratio: 5.0,
     strength: 0.8,
+    brightness: 0.0,
     temporal: 0.0,
 };
 
@@ -39,6 +40,7 @@ fn on_recorder(device: &Recorder, may_fall_back: bool) -> Enhancer {
     let loaded = Loaded {
         pack: Pack::open(&options.model).unwrap(),
         backend: Box::new(IdleNetworks::new(Precision::Fp16, Some(device)).backend()),
+        preview: None,
         may_fall_back,
     };
     Enhancer::assemble(&options, loaded)
@@ -91,6 +93,72 @@ fn the_processor_takes_over_where_gpu_memory_is_short() {
         "a large frame",
     );
     asked_for.prepare(&rgb(32, 32)).unwrap();
+}
+
+#[test]
+fn an_automatic_ratio_is_told_and_not_above_what_the_scene_bears() {
+    let spec = rgb(64, 48);
+    let (dark, mut output) = (Picture::dark(spec, 1), Picture::black(spec));
+    let automatic = |brightness| Parameters {
+        ratio: AUTOMATIC,
+        brightness,
+        ..PARAMETERS
+    };
+    let mut enhancer = Enhancer::new(&options(BackendChoice::Cpu)).unwrap();
+    let mut ratio = |parameters| {
+        let report = enhancer.process(&dark.frame(), &mut output.frame_mut(), parameters);
+        report.unwrap().ratio
+    };
+    assert_eq!(ratio(PARAMETERS), PARAMETERS.ratio);
+    let first = ratio(automatic(0.0));
+    assert!((1.0..=8.0).contains(&first), "{first}");
+    assert_eq!(ratio(automatic(0.0)), first, "the scene is the same");
+    let darker = ratio(automatic(-1.0));
+    assert!(
+        darker <= first && darker > 0.9 * first,
+        "{first} → {darker} within a frame"
+    );
+    assert_eq!(ratio(PARAMETERS), PARAMETERS.ratio, "back to a number at once");
+
+    // Of frames that are submitted, each report has its own ratio.
+    let mut enhancer = on_host();
+    enhancer.prepare(&spec).unwrap();
+    for (parameters, expected) in [(PARAMETERS, Some(5.0)), (automatic(0.0), None)] {
+        enhancer.submit(&dark.frame(), parameters).unwrap();
+        if let Some(expected) = expected {
+            assert_eq!(enhancer.pending(), 1);
+            assert_eq!(expected, parameters.ratio);
+        }
+    }
+    let ratios = [0, 1].map(|_| enhancer.collect(&mut output.frame_mut()).unwrap().ratio);
+    assert_eq!(ratios[0], 5.0);
+    assert!((1.0..=8.0).contains(&ratios[1]), "{ratios:?}");
+}
+
+/// With no memory a frame is what it is alone, whatever came before.
+#[test]
+fn a_frame_with_no_memory_is_as_it_is_alone() {
+    let spec = rgb(64, 48);
+    let single = |seed| {
+        let mut output = Picture::black(spec);
+        let mut enhancer = Enhancer::new(&options(BackendChoice::Cpu)).unwrap();
+        let input = Picture::dark(spec, seed);
+        enhancer
+            .process(&input.frame(), &mut output.frame_mut(), PARAMETERS)
+            .unwrap();
+        output
+    };
+    let mut enhancer = Enhancer::new(&options(BackendChoice::Cpu)).unwrap();
+    let mut output = Picture::black(spec);
+    for (seed, temporal) in [(1, 1.0), (1, 0.0), (2, 1.0), (2, 0.5), (3, 0.0)] {
+        let input = Picture::dark(spec, seed);
+        let parameters = Parameters { temporal, ..PARAMETERS };
+        enhancer
+            .process(&input.frame(), &mut output.frame_mut(), parameters)
+            .unwrap();
+        assert!(temporal > 0.0 || output == single(seed), "frame {seed}");
+    }
+    assert!(enhancer.remembers());
 }
 
 /// What was prepared is not prepared again: no memory is allocated, no network loaded, no graph captured.
@@ -283,6 +351,7 @@ fn frames_in_device_memory_are_refused_where_they_cannot_be_taken() {
     let not_a_number = Parameters {
         ratio: f32::NAN,
         strength: 1.0,
+        brightness: 0.0,
         temporal: 0.0,
     };
     let mut on_cpu = Enhancer::new(&options(BackendChoice::Cpu)).unwrap();

@@ -5,7 +5,7 @@ mod report;
 mod step;
 mod unfold;
 
-pub use parameters::{Parameters, Plan, RATIO_RANGE, STRENGTH_RANGE, TEMPORAL_RANGE};
+pub use parameters::{AUTOMATIC, BRIGHTNESS_RANGE, Parameters, Plan, RATIO_RANGE, STRENGTH_RANGE, TEMPORAL_RANGE};
 pub use report::{Report, Stage, StageTimes};
 pub use step::{Step, steps, steps_through_time};
 pub use unfold::{Quantity, Stages};

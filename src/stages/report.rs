@@ -58,6 +58,8 @@ pub struct Report {
     pub luma_in: f32,
     /// Mean luma of the output, 0 to 1.
     pub luma_out: f32,
+    /// The ratio that the frame was made with.
+    pub ratio: f32,
     /// The frame shows another scene than the one before, so that nothing was taken from the stream's memory.
     pub cut: bool,
 }

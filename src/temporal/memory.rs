@@ -124,6 +124,7 @@ mod tests {
         let parameters = Parameters {
             ratio: 7.0,
             strength: 0.5,
+            brightness: 0.0,
             temporal: 0.25,
         };
         assert_eq!(StreamMemory::default().plan(parameters).parameters, parameters);

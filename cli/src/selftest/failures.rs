@@ -109,6 +109,7 @@ pub fn bad_options(bench: &Bench) -> Checked {
             Parameters {
                 ratio,
                 strength,
+                brightness: 0.0,
                 temporal: 0.0,
             },
         ) {

@@ -133,6 +133,7 @@ pub fn parameters(bench: &Bench) -> Checked {
                 Parameters {
                     ratio,
                     strength,
+                    brightness: 0.0,
                     temporal: 0.0,
                 },
             )

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use gst::prelude::*;
 use gst_base::prelude::*;
-use uretinex::{Error, ErrorKind, RATIO_RANGE, STRENGTH_RANGE, TEMPORAL_RANGE};
+use uretinex::{AUTOMATIC, BRIGHTNESS_RANGE, Error, ErrorKind, RATIO_RANGE, STRENGTH_RANGE, TEMPORAL_RANGE};
 
 use super::category::CAT;
 
@@ -26,6 +26,7 @@ pub(super) fn follow(element: &gst_base::BaseTransform, buffer: &gst::BufferRef,
     }
     for (name, range) in [
         ("ratio", RATIO_RANGE),
+        ("brightness", BRIGHTNESS_RANGE),
         ("strength", STRENGTH_RANGE),
         ("temporal", TEMPORAL_RANGE),
     ] {
@@ -33,7 +34,8 @@ pub(super) fn follow(element: &gst_base::BaseTransform, buffer: &gst::BufferRef,
         let value = binding
             .and_then(|b| ControlBindingExt::value(&b, time))
             .and_then(|v| v.get::<f32>().ok());
-        if let Some(value) = value.filter(|v| !range.contains(v)) {
+        let automatic = |v: f32| name == "ratio" && v == AUTOMATIC;
+        if let Some(value) = value.filter(|v| !range.contains(v) && !automatic(*v)) {
             report(outside(name, value, &range));
         }
     }

@@ -8,8 +8,6 @@ use uretinex::{Percentiles, Report, Stage, Statistics};
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     statistics: Statistics,
-    /// The ratio of the latest enhanced frame.
-    ratio: Option<f32>,
     /// Dropped because they would have come too late.
     pub dropped: u64,
     /// Passed on unchanged because something went wrong.
@@ -39,9 +37,8 @@ impl Counters {
     }
 
     /// Adds an enhanced frame on which the element spent `time`.
-    pub fn add(&mut self, report: &Report, time: Duration, ratio: f32) {
+    pub fn add(&mut self, report: &Report, time: Duration) {
         self.statistics.add(report, time);
-        self.ratio = Some(ratio);
     }
 
     /// Everything, as users see it; `ratio` stands in until there is a frame.
@@ -54,7 +51,7 @@ impl Counters {
             .field("resets", self.resets)
             .field("backend", self.in_use.as_ref().map(|u| u.backend))
             .field("model", self.in_use.as_ref().map(|u| u.model.as_str()))
-            .field("ratio", self.ratio.unwrap_or(ratio))
+            .field("ratio", self.statistics.last().map_or(ratio, |r| r.ratio))
             .field("luma-in", self.statistics.last().map_or(0.0, |r| r.luma_in))
             .field("luma-out", self.statistics.last().map_or(0.0, |r| r.luma_out))
             .build();

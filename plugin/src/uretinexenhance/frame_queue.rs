@@ -14,13 +14,9 @@ use super::caps::VideoStream;
 /// A frame that has come in and not gone out.
 pub(super) enum QueuedFrame {
     /// The enhancer works on it. The input goes out in its place if that fails.
-    Submitted { input: gst::Buffer, ratio: f32 },
+    Submitted { input: gst::Buffer },
     /// It is enhanced.
-    Enhanced {
-        output: gst::Buffer,
-        report: Report,
-        ratio: f32,
-    },
+    Enhanced { output: gst::Buffer, report: Report },
     /// It goes out as it came.
     Untouched(gst::Buffer),
 }
@@ -141,30 +137,20 @@ mod tests {
         };
         let mut queue = FrameQueue::new(2);
         let pts = |frame: Option<QueuedFrame>| match frame? {
-            QueuedFrame::Submitted { input: buffer, .. }
+            QueuedFrame::Submitted { input: buffer }
             | QueuedFrame::Enhanced { output: buffer, .. }
             | QueuedFrame::Untouched(buffer) => buffer.pts(),
         };
         queue.set_stay(1);
-        let ratio = 4.0;
-        queue.push(QueuedFrame::Submitted {
-            input: buffer(0),
-            ratio,
-        });
+        queue.push(QueuedFrame::Submitted { input: buffer(0) });
         assert_eq!((pts(queue.pop_due()), queue.submitted()), (None, 1));
-        queue.push(QueuedFrame::Submitted {
-            input: buffer(1),
-            ratio,
-        });
+        queue.push(QueuedFrame::Submitted { input: buffer(1) });
         assert_eq!((pts(queue.pop_due()), queue.submitted()), (Some(time(0)), 1));
         queue.push(QueuedFrame::Untouched(buffer(2)));
         assert_eq!(pts(queue.pop_due()), Some(time(1)));
         assert_eq!(pts(queue.pop_due()), Some(time(2)));
         assert_eq!((pts(queue.pop_due()), queue.len()), (None, 0));
-        queue.push(QueuedFrame::Submitted {
-            input: buffer(3),
-            ratio,
-        });
+        queue.push(QueuedFrame::Submitted { input: buffer(3) });
         assert_eq!(pts(queue.pop()), Some(time(3)), "before whatever else comes");
     }
 }

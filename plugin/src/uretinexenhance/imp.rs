@@ -244,9 +244,9 @@ impl URetinexEnhance {
         else {
             return Ok(None);
         };
-        if let Some((report, ratio)) = enhanced {
+        if let Some(report) = enhanced {
             self.reporter
-                .enhanced(self.obj().upcast_ref(), &report, started.elapsed(), ratio);
+                .enhanced(self.obj().upcast_ref(), &report, started.elapsed());
         }
         if let Some(failure) = failure {
             self.passed_on(failure)?;

@@ -71,8 +71,8 @@ impl Reporter {
     }
 
     /// Adds an enhanced frame on which the element spent `time`.
-    pub fn enhanced(&self, element: &gst::Element, report: &Report, time: Duration, ratio: f32) {
-        self.counters().add(report, time, ratio);
+    pub fn enhanced(&self, element: &gst::Element, report: &Report, time: Duration) {
+        self.counters().add(report, time);
         if self.latency.add(report, time) {
             self.tell_latency(element);
         }

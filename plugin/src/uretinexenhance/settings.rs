@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use gst::glib;
 use gst::prelude::*;
-use uretinex::{MAX_SIDE, Options, Parameters, RATIO_RANGE};
+use uretinex::{AUTOMATIC, BRIGHTNESS_RANGE, MAX_SIDE, Options, Parameters, RATIO_RANGE};
 
 use super::choices::{Backend, OnEngineBuild, Precision};
 
@@ -51,6 +51,7 @@ impl Default for Settings {
         Self {
             live: Live {
                 parameters: Parameters {
+                    ratio: AUTOMATIC,
                     temporal: 1.0,
                     ..Parameters::default()
                 },
@@ -92,7 +93,7 @@ impl Settings {
     /// Takes a property's new value; false if the value is not a number.
     pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         match name {
-            "ratio" | "strength" | "temporal" => {
+            "ratio" | "brightness" | "strength" | "temporal" => {
                 let number: f32 = get(value);
                 if number.is_nan() {
                     return false;
@@ -100,9 +101,14 @@ impl Settings {
                 let p = &mut self.live.parameters;
                 *match name {
                     "ratio" => &mut p.ratio,
+                    "brightness" => &mut p.brightness,
                     "strength" => &mut p.strength,
                     _ => &mut p.temporal,
                 } = number;
+                // Between automatic and 1 there is nothing.
+                if p.ratio != AUTOMATIC {
+                    p.ratio = p.ratio.max(*RATIO_RANGE.start());
+                }
             }
             "enabled" => self.live.enabled = get(value),
             "model" => self.model = get::<Option<String>>(value).unwrap_or_else(|| "auto".into()),
@@ -123,6 +129,7 @@ impl Settings {
     pub fn get(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "ratio" => self.live.parameters.ratio.to_value(),
+            "brightness" => self.live.parameters.brightness.to_value(),
             "strength" => self.live.parameters.strength.to_value(),
             "temporal" => self.live.parameters.temporal.to_value(),
             "enabled" => self.live.enabled.to_value(),
@@ -154,11 +161,21 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
         vec![
             glib::ParamSpecFloat::builder("ratio")
                 .nick("Ratio")
-                .blurb("How bright: the illumination is raised by this ratio, 1 leaves brightness alone")
+                .blurb("How bright: the illumination is raised by this ratio, 1 leaves brightness alone, 0 takes what the scene bears")
                 .flags(lax)
-                .minimum(*RATIO_RANGE.start())
+                .minimum(AUTOMATIC)
                 .maximum(*RATIO_RANGE.end())
                 .default_value(d.live.parameters.ratio)
+                .controllable()
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecFloat::builder("brightness")
+                .nick("Brightness")
+                .blurb("What an automatic ratio lifts a scene to: below 0 darker, above 0 brighter")
+                .flags(lax)
+                .minimum(*BRIGHTNESS_RANGE.start())
+                .maximum(*BRIGHTNESS_RANGE.end())
+                .default_value(d.live.parameters.brightness)
                 .controllable()
                 .mutable_playing()
                 .build(),

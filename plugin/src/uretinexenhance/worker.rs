@@ -42,8 +42,8 @@ impl From<Error> for Failure {
 /// A frame that leaves the element.
 pub(super) struct Leaving {
     pub buffer: gst::Buffer,
-    /// What is reported of the frame, and its ratio; none if it goes out as it came.
-    pub enhanced: Option<(Report, f32)>,
+    /// What is reported of the frame; none if it goes out as it came.
+    pub enhanced: Option<Report>,
     /// Why it could not be collected.
     pub failure: Option<Failure>,
 }
@@ -102,6 +102,15 @@ impl Worker {
                 Err(e) if e.kind() != ErrorKind::Cancelled => return Err(e),
                 _ => {}
             }
+        }
+        let interval = stream.frame_time().map(Duration::from);
+        for enhancer in [Some(&mut self.enhancer.enhancer), self.stand_in.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            interval
+                .into_iter()
+                .for_each(|interval| enhancer.set_interval(interval));
         }
         if self.is_new(stream) {
             self.reset(Reset::NewFormat);
@@ -223,15 +232,11 @@ impl Worker {
         };
         let (enhancer, context) =
             at_work(&mut self.enhancer, &mut self.stand_in, preparing).ok_or(Failure::PassedThrough)?;
-        let ratio = parameters.ratio;
         let frame = if stay > 0 || self.queue.submitted() > 0 {
             let planes = ReadablePlanes::map(input, &stream.info, stream.spec)?;
             let frame = planes.frame()?;
             without_panic(|| enhancer.submit(&frame, parameters))?;
-            QueuedFrame::Submitted {
-                input: input.clone(),
-                ratio,
-            }
+            QueuedFrame::Submitted { input: input.clone() }
         } else {
             let enhanced = if stream.in_cuda_memory {
                 let context = context.ok_or_else(|| cuda_memory::no_context().into());
@@ -243,7 +248,7 @@ impl Worker {
                 forget_pending(enhancer, 0);
             }
             let (output, report) = enhanced?;
-            QueuedFrame::Enhanced { output, report, ratio }
+            QueuedFrame::Enhanced { output, report }
         };
         self.queue.set_stay(stay);
         Ok(frame)
@@ -261,14 +266,14 @@ impl Worker {
         let (buffer, enhanced, failure) = match next {
             None => return Ok(None),
             Some(QueuedFrame::Untouched(buffer)) => (buffer, None, None),
-            Some(QueuedFrame::Enhanced { output, report, ratio }) => (output, Some((report, ratio)), None),
-            Some(QueuedFrame::Submitted { input, ratio }) => {
+            Some(QueuedFrame::Enhanced { output, report }) => (output, Some(report), None),
+            Some(QueuedFrame::Submitted { input }) => {
                 let enhancer = &mut self.enhancer.enhancer;
                 let collected = write(&input, stream, new_output, |out| {
                     without_panic(|| enhancer.collect(out))
                 });
                 match collected {
-                    Ok((output, report)) => (output, Some((report, ratio)), None),
+                    Ok((output, report)) => (output, Some(report), None),
                     Err(failure) => {
                         forget_pending(enhancer, self.queue.submitted());
                         match failure {

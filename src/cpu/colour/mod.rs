@@ -8,6 +8,7 @@ mod luma;
 mod planes;
 mod reduce;
 mod store;
+mod survey;
 mod unpack;
 
 pub(crate) use compose::{Relit, compose};
@@ -16,4 +17,5 @@ pub(crate) use ingest::ingest;
 pub(crate) use luma::luma_mean;
 pub(crate) use planes::Planes;
 pub(crate) use store::Store;
+pub(crate) use survey::survey;
 pub(crate) use unpack::Unpack;

@@ -49,8 +49,9 @@ fn solve<const N: usize, const M: usize>(mut m: [[f64; M]; N]) -> Option<[f64; N
         for row in 0..N {
             if row != i {
                 let factor = m[row][i] / m[i][i];
-                for column in i..M {
-                    m[row][column] -= factor * m[i][column];
+                let pivot = m[i];
+                for (value, pivot) in m[row].iter_mut().zip(pivot).skip(i) {
+                    *value -= factor * pivot;
                 }
             }
         }
@@ -135,6 +136,7 @@ pub(super) fn refine(
     let sums = total;
     let mut system = [[0.0; 7]; 6];
     let mut next = 0;
+    #[allow(clippy::needless_range_loop)]
     for i in 0..6 {
         for j in i..6 {
             system[i][j] = sums[next];
@@ -162,6 +164,7 @@ vectorised! {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 fn collect_row(
     now: &Small,
     before: &Small,

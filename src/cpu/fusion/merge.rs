@@ -113,13 +113,13 @@ fn beliefs(
     // The cell to the left of the chunk, its own, and the one to the right.
     let mut shares = [0.0f32; CELLS + 2];
     let first = left / CELL;
-    for i in 0..n.div_ceil(CELL) + 2 {
+    for (i, share) in shares.iter_mut().enumerate().take(n.div_ceil(CELL) + 2) {
         let x = (first + i).saturating_sub(1).min(columns - 1);
         let (a, b) = (
             memory.trust[above * columns + x].share,
             memory.trust[below * columns + x].share,
         );
-        shares[i] = a + (b - a) * t;
+        *share = a + (b - a) * t;
     }
     for cell in 0..n.div_ceil(CELL) {
         let [before, own, after] = [shares[cell], shares[cell + 1], shares[cell + 2]];

@@ -134,7 +134,6 @@ impl Motion {
                 // Averages of four: the noise falls by half with each level.
                 bias: BIAS * (WINDOW * WINDOW) as f32 * noise / (1 << level) as f32,
                 quiet: QUIET * (WINDOW * WINDOW) as f32 * noise / (1 << level) as f32,
-                columns,
                 camera,
             };
             let vectors = Disjoint::new(&mut field.vectors);
@@ -219,7 +218,6 @@ struct Search<'a> {
     bias: f32,
     /// A difference that is no more than noise.
     quiet: f32,
-    columns: usize,
     /// The camera's motion, at the largest copy alone: its vectors are those of the picture.
     camera: Option<Affine>,
 }
@@ -234,7 +232,7 @@ fn match_blocks(search: &Search<'_>, row: usize, vectors: &mut [Vector]) {
     let (width, height, border) = (now.width as isize, now.height as isize, BORDER as isize);
     // The window's upper left corner; it may reach into the border.
     let top = (row * STEP) as isize + STEP as isize / 2 - REACH;
-    for column in 0..search.columns {
+    for (column, vector) in vectors.iter_mut().enumerate() {
         let left = (column * STEP) as isize + STEP as isize / 2 - REACH;
         let window = now.from(left, top);
         // Where a window may begin in the copy before.
@@ -282,7 +280,7 @@ fn match_blocks(search: &Search<'_>, row: usize, vectors: &mut [Vector]) {
             }
             Some(coarse) => {
                 // What this place had a frame ago, and what the coarse level says of it and its neighbours.
-                let last = vectors[column];
+                let last = *vector;
                 let unit = if search.camera.is_some() { 2 * PARTS as isize } else { 1 };
                 let round = |v: i16| (v as isize + (unit / 2) * (v as isize).signum()) / unit;
                 attempt!(round(last.x), round(last.y));
@@ -302,13 +300,13 @@ fn match_blocks(search: &Search<'_>, row: usize, vectors: &mut [Vector]) {
         let stays = best + search.bias > none * SHARE;
         let Some((along, with_camera)) = camera else {
             let (x, y) = if stays { (0, 0) } else { (x, y) };
-            vectors[column] = Vector {
+            *vector = Vector {
                 x: x as i16,
                 y: y as i16,
             };
             continue;
         };
-        vectors[column] = if with_camera <= none + search.bias && best + search.bias > with_camera * SHARE {
+        *vector = if with_camera <= none + search.bias && best + search.bias > with_camera * SHARE {
             along
         } else if stays || (x, y) == (0, 0) {
             Vector::default()

@@ -36,7 +36,6 @@ impl Shift {
 }
 
 /// The weights of four neighbours at `part` of the way between the middle two.
-
 #[inline(always)]
 fn weights(part: i32) -> Option<[f32; 4]> {
     if part == 0 {

@@ -105,6 +105,7 @@ fn frames_come_out_as_on_the_processor() {
     let plan = Plan::single(Parameters {
         ratio: 3.0,
         strength: 0.75,
+        brightness: 0.0,
         temporal: 0.0,
     });
     for (precision, tolerance, codes) in [(Precision::Fp32, 1e-4, 1.0), (Precision::Fp16, 1e-2, 2.0)] {
@@ -158,6 +159,7 @@ fn two_frames_under_way_keep_apart() {
         Plan::single(Parameters {
             ratio,
             strength,
+            brightness: 0.0,
             temporal: 0.0,
         })
     });

@@ -17,6 +17,7 @@ use crate::testing::{Call, IdleNetworks, Operation, Picture, Recorder, Refusal, 
 const PLAN: Plan = Plan::single(Parameters {
     ratio: 4.0,
     strength: 1.0,
+    brightness: 0.0,
     temporal: 0.0,
 });
 
@@ -182,6 +183,7 @@ fn a_frame_is_recorded_once_and_allocates_nothing() {
         let plan = Plan::single(Parameters {
             ratio,
             strength: 0.5,
+            brightness: 0.0,
             temporal: 0.0,
         });
         bench.executor.submit(&bench.input.frame(), &plan).unwrap();

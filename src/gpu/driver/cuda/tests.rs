@@ -45,6 +45,7 @@ fn prepared(device: Arc<Cuda>, size: (usize, usize)) -> Result<(GpuBackend, GpuE
 const PLAN: Plan = Plan::single(Parameters {
     ratio: 4.0,
     strength: 1.0,
+    brightness: 0.0,
     temporal: 0.0,
 });
 

@@ -1,0 +1,29 @@
+//! Counts a frame's pixels by brightness.
+
+use super::block::{BLOCK, Rgb};
+use super::unpack::{LINES, Unpack};
+use crate::frame::Frame;
+use crate::temporal::Scene;
+
+/// About so many rows are looked at.
+const ROWS: usize = 64;
+
+/// The brightness of a frame's pixels, by the greatest of R', G' and B', from rows spread over the frame.
+pub(crate) fn survey(frame: &Frame<'_>) -> Scene {
+    let spec = frame.spec();
+    let unpack = Unpack::new(spec);
+    let step = spec.height.div_ceil(ROWS);
+    let (mut lines, mut rgb): (_, Rgb) = (LINES, [[0.0; BLOCK + 4]; 3]);
+    let mut scene = Scene::default();
+    for y in (step / 2..spec.height).step_by(step) {
+        for x in (0..spec.width).step_by(BLOCK) {
+            let n = BLOCK.min(spec.width - x);
+            unpack.read(frame, y, x, n, &mut lines, &mut rgb);
+            let [r, g, b] = &rgb;
+            for i in 0..n {
+                scene.add(r[i].max(g[i]).max(b[i]));
+            }
+        }
+    }
+    scene
+}

@@ -1,0 +1,95 @@
+//! What a frame would look like at several ratios: the networks on a small copy of it, on the processor, whatever backend
+//! works on the frames themselves.
+
+use super::backend::CpuBackend;
+use super::executor::CpuExecutor;
+use crate::backend::Geometry;
+use crate::error::Result;
+use crate::frame::{Frame, FrameSpec};
+use crate::pack::{Pack, Precision};
+use crate::stages::{Parameters, Plan, Quantity, Stages, Step, steps_through_time};
+use crate::temporal::{Outlook, RATIOS};
+
+/// The most pixels of the small copy.
+const PIXELS: usize = 160 * 90;
+
+/// The networks at the size of the small copy, for frames of one kind.
+pub(crate) struct Preview {
+    stages: CpuExecutor,
+    spec: FrameSpec,
+}
+
+impl Preview {
+    /// # Errors
+    /// Those of the pack's networks; [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn new(pack: &Pack, spec: &FrameSpec) -> Result<Self> {
+        let backend = CpuBackend::new(pack, Precision::Fp32, 0)?;
+        let geometry = Geometry::new(*spec, PIXELS, pack.manifest().multiple);
+        Ok(Self {
+            stages: backend.executor(&geometry)?,
+            spec: *spec,
+        })
+    }
+
+    /// Whether it is for frames of `spec`.
+    pub fn is_for(&self, spec: &FrameSpec) -> bool {
+        self.spec == *spec
+    }
+
+    /// Looks at a frame at each of [`RATIOS`].
+    ///
+    /// # Errors
+    /// Those of the networks.
+    pub fn look(&mut self, frame: &Frame<'_>) -> Result<Outlook> {
+        let plan = |ratio| {
+            Plan::single(Parameters {
+                ratio,
+                ..Parameters::default()
+            })
+        };
+        self.stages.ingest(frame)?;
+        for step in steps_through_time() {
+            if !matches!(step, Step::Fuse | Step::Adjust) {
+                self.stages.run(step, &plan(RATIOS[0]))?;
+            }
+        }
+        let image = Stages::read(&mut self.stages, Quantity::Image)?;
+        let reflectance = Stages::read(&mut self.stages, Quantity::R)?;
+        let mut outlook = Outlook::default();
+        for ratio in RATIOS {
+            self.stages.run(Step::Adjust, &plan(ratio))?;
+            let light = Stages::read(&mut self.stages, Quantity::Adjusted)?;
+            outlook.add(&image, &reflectance, &light);
+        }
+        Ok(outlook)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::PixelFormat;
+    use crate::testing::{Picture, spec};
+
+    #[test]
+    fn packs_have_a_ratio_for_the_dark() {
+        for name in ["lite", "full"] {
+            let pack = Pack::open(name).unwrap();
+            let picture = Picture::dark(spec(PixelFormat::Rgb, (320, 180)), 1);
+            let mut preview = Preview::new(&pack, &picture.spec).unwrap();
+            assert!(preview.is_for(&picture.spec));
+            let outlook = preview.look(&picture.frame()).unwrap();
+            let ratios = [-1.0, 0.0, 1.0].map(|brightness| outlook.wanted(brightness));
+            assert!(
+                ratios.is_sorted() && ratios[0] >= 1.0 && ratios[2] <= 8.0,
+                "{name}: {ratios:?}"
+            );
+            let black = Picture::black(picture.spec);
+            assert_eq!(
+                preview.look(&black.frame()).unwrap().wanted(1.0),
+                1.0,
+                "{name}: nothing to lift"
+            );
+        }
+    }
+}
