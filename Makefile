@@ -94,7 +94,7 @@ fuzz: deps ## Fuzz what reads bytes from outside, ten minutes each; TARGETS=onnx
 	@for target in $(TARGETS); do \
 		mkdir -p fuzz/corpus/$$target && \
 		cargo fuzz run --release --debug-assertions --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
-			-max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 || exit 1; \
+			-max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=60 || exit 1; \
 	done
 
 bench: build ## How fast the network runs here
