@@ -7,7 +7,7 @@ mod report;
 use std::process::ExitCode;
 
 use indicatif::ProgressBar;
-use uretinex::{Colorimetry, Enhancer, FrameSpec, PixelFormat};
+use uretinex::{Colorimetry, Enhancer, FrameSpec, Parameters, PixelFormat};
 
 use crate::night::{Picture, Scene};
 use crate::ready;
@@ -32,8 +32,12 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     let mut enhancer = Enhancer::new(&args.network.options(&args.model)).map_err(failed)?;
     ready::prepare(&mut enhancer, &spec).map_err(failed)?;
     let bar = ProgressBar::new((WARM_UP + args.frames).into());
+    let parameters = Parameters {
+        temporal: args.temporal,
+        ..Parameters::default()
+    };
     let measured = match args.memory {
-        Memory::System => measure::from_system(&mut enhancer, &frames, args.frames, &bar),
+        Memory::System => measure::from_system(&mut enhancer, &frames, args.frames, parameters, &bar),
         Memory::Device => measure::from_device(&mut enhancer, &frames, args.frames, &bar),
     };
     bar.finish_and_clear();

@@ -36,12 +36,13 @@ pub fn from_system(
     enhancer: &mut Enhancer,
     frames: &[Picture],
     count: u32,
+    parameters: Parameters,
     bar: &ProgressBar,
 ) -> uretinex::Result<Measured> {
     if enhancer.depth() > 1 {
-        let (measured, elapsed) = several_pending(enhancer, frames, count, bar)?;
+        let (measured, elapsed) = several_pending(enhancer, frames, count, parameters, bar)?;
         enhancer.time_stages(true);
-        let staged = one_by_one(enhancer, frames, count.min(STAGED), &ProgressBar::hidden());
+        let staged = one_by_one(enhancer, frames, count.min(STAGED), parameters, &ProgressBar::hidden());
         enhancer.time_stages(false);
         return Ok(Measured {
             frames: measured,
@@ -49,7 +50,7 @@ pub fn from_system(
             staged: Some(staged?.0),
         });
     }
-    let (frames, elapsed) = one_by_one(enhancer, frames, count, bar)?;
+    let (frames, elapsed) = one_by_one(enhancer, frames, count, parameters, bar)?;
     Ok(Measured {
         frames,
         elapsed,
@@ -85,15 +86,12 @@ fn one_by_one(
     enhancer: &mut Enhancer,
     frames: &[Picture],
     count: u32,
+    parameters: Parameters,
     bar: &ProgressBar,
 ) -> uretinex::Result<(Vec<Timed>, Duration)> {
     let mut bright = frames[0].clone();
     timed(count, bar, |i| {
-        enhancer.process(
-            &frames[i % DIFFERENT].frame()?,
-            &mut bright.frame_mut()?,
-            Parameters::default(),
-        )
+        enhancer.process(&frames[i % DIFFERENT].frame()?, &mut bright.frame_mut()?, parameters)
     })
 }
 
@@ -124,6 +122,7 @@ fn several_pending(
     enhancer: &mut Enhancer,
     frames: &[Picture],
     count: u32,
+    parameters: Parameters,
     bar: &ProgressBar,
 ) -> uretinex::Result<(Vec<Timed>, Duration)> {
     let mut bright = frames[0].clone();
@@ -143,7 +142,7 @@ fn several_pending(
                 started = Instant::now();
             }
             let begun = Instant::now();
-            enhancer.submit(&frames[sent as usize % DIFFERENT].frame()?, Parameters::default())?;
+            enhancer.submit(&frames[sent as usize % DIFFERENT].frame()?, parameters)?;
             submissions.push_back(begun.elapsed());
             sent += 1;
         }
@@ -246,7 +245,14 @@ mod tests {
             let backend = Slow { depth, pending: 0 };
             let mut enhancer = Enhancer::with_backend(&Options::default(), Box::new(backend)).unwrap();
             enhancer.prepare(&spec).unwrap();
-            let found = from_system(&mut enhancer, &frames, count, &ProgressBar::hidden()).unwrap();
+            let found = from_system(
+                &mut enhancer,
+                &frames,
+                count,
+                Parameters::default(),
+                &ProgressBar::hidden(),
+            )
+            .unwrap();
             assert_eq!((found.frames.len(), enhancer.pending()), (count as usize, 0), "{depth}");
             // However many frames are pending, one costs as many calls as it needs, and no call counts for two frames.
             assert!(found.frames.iter().all(|f| f.total >= calls * DELAY), "{depth}");
