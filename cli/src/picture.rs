@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,12 @@ impl Picture {
         Self::decode(BufReader::new(file)).map_err(|e| named(&e))
     }
 
-    /// Decodes a PNG or JPEG file.
-    fn decode(mut file: impl BufRead + Seek) -> image::ImageResult<Self> {
+    /// Decodes a PNG or JPEG file. Decoders have panicked on damaged ones.
+    fn decode(file: impl BufRead + Seek) -> image::ImageResult<Self> {
+        without_panic(|| Self::decode_checked(file))
+    }
+
+    fn decode_checked(mut file: impl BufRead + Seek) -> image::ImageResult<Self> {
         refuse_cut_jpeg(&mut file)?;
         let mut decoder = ImageReader::new(file).with_guessed_format()?.into_decoder()?;
         refuse_large(decoder.dimensions())?;
@@ -146,6 +151,18 @@ impl Picture {
         drop(file);
         part.rename(path).map_err(|e| named(&e))
     }
+}
+
+/// Makes an error of a panic in `work`, without a message on standard error.
+fn without_panic<T>(work: impl FnOnce() -> image::ImageResult<T>) -> image::ImageResult<T> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(hook);
+    outcome.unwrap_or_else(|_| {
+        let damaged = "its decoder fails: the file is damaged, copy it again";
+        Err(std::io::Error::new(std::io::ErrorKind::InvalidData, damaged).into())
+    })
 }
 
 /// Refuses a picture before memory is taken for its pixels: its file may say any size.
@@ -302,6 +319,13 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("17x2147483395") && error.contains("8192"), "{error}");
+    }
+
+    #[test]
+    fn a_decoder_that_panics_is_an_error() {
+        let error = super::without_panic::<()>(|| panic!("as decoders do")).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+        assert_eq!(super::without_panic(|| Ok(5)).unwrap(), 5);
     }
 
     #[test]
