@@ -8,7 +8,7 @@ if [ -e "$built/libgsturetinex.so" ]; then
 fi
 
 # The element with its properties; the environment may say otherwise.
-: "${ENHANCE:=uretinexenhance ratio=4}"
+: "${ENHANCE:=uretinexenhance}"
 
 die() {
     echo "error: $*" >&2

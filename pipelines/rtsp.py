@@ -7,7 +7,7 @@ then, on another machine: gst-play-1.0 rtsp://this-machine:8554/bright
 
 Needs python3-gi, gir1.2-gst-rtsp-server-1.0, plugins-base, -good (RTSP), -bad (inter, watchdog), -ugly (x264) and libav
 (H.264). The server has no password: it listens on this machine alone unless --address says otherwise. Audio is left
-out. ENHANCE sets the element and its properties, "uretinexenhance ratio=4" unless set.
+out. ENHANCE sets the element and its properties, "uretinexenhance" unless set.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Camera:
 
     def __init__(self, url, silence, on_first_frame):
         self.url, self.on_first_frame = url, on_first_frame
-        enhance = os.environ.get("ENHANCE", "uretinexenhance ratio=4")
+        enhance = os.environ.get("ENHANCE", "uretinexenhance")
         # The watchdog turns silence into an error; the queue behind it drops frames that the network has no time for.
         self.description = (
             f"rtspsrc name=camera latency=200 ! decodebin ! videoconvert ! watchdog timeout={int(silence * 1000)} "
