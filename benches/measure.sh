@@ -60,7 +60,7 @@ for precision in fp32 bfp16; do
     for size in 1280,height=720 1920,height=1080; do
         gst-launch-1.0 -v videotestsrc pattern=black num-buffers=300 \
             ! "video/x-raw,format=NV12,width=$size,framerate=1000/1" \
-            ! uretinexenhance model=lite backend=cpu precision=$precision \
+            ! uretinexenhance model=lite ratio=4 temporal=0 backend=cpu precision=$precision \
             ! fpsdisplaysink video-sink=fakesink text-overlay=false sync=false 2>&1 |
             sed -n "s|.*average: \([0-9.]*\).*|lite $size $precision: \1|p" | tail -n 1
     done

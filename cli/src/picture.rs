@@ -11,6 +11,7 @@ use image::codecs::png::PngEncoder;
 use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
 use uretinex::{
     Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, MAX_SIDE, Parameters, PixelFormat, Plane, PlaneMut, Report,
+    Reset,
 };
 
 const JPEG_QUALITY: u8 = 95;
@@ -105,6 +106,8 @@ impl Picture {
             let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
             let mut output = FrameMut::new(spec, [PlaneMut { data: bytes, stride }])?;
             enhancer.prepare(&spec)?;
+            // No picture continues the one before: an automatic ratio is its own.
+            enhancer.reset(Reset::Discontinuity);
             let started = Instant::now();
             let report = enhancer.process(&input, &mut output, parameters)?;
             Ok((report, started.elapsed()))

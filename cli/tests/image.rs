@@ -177,3 +177,21 @@ fn a_failure_leaves_the_old_result_alone() {
         (32, 20)
     );
 }
+
+/// An automatic ratio is the picture's own, whichever came before it.
+#[test]
+fn pictures_of_a_folder_stand_alone() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("in")).unwrap();
+    let shade = |step: u32| image::RgbImage::from_fn(64, 48, |x, y| [(step * (1 + (x + y) % 5)) as u8; 3].into());
+    shade(6).save(folder.path("in/a.png")).unwrap();
+    shade(8).save(folder.path("in/b.png")).unwrap();
+    let automatic = ["--model", "lite", "--ratio", "0"];
+    assert_well(&uretinex(&folder, &[&["image", "in", "out"][..], &automatic].concat()));
+    assert_well(&uretinex(
+        &folder,
+        &[&["image", "in/b.png", "alone.png"][..], &automatic].concat(),
+    ));
+    let read = |name| image::open(folder.path(name)).unwrap();
+    assert!(read("out/b.png") == read("alone.png"));
+}

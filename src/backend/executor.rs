@@ -13,6 +13,11 @@ pub trait Backend: Send {
     /// The name that users see, such as `cpu`.
     fn name(&self) -> &'static str;
 
+    /// Whether frames go through the networks, so that their ratio has an effect.
+    fn has_networks(&self) -> bool {
+        true
+    }
+
     /// The work that [`prepare`](Self::prepare) would wait for, such as building engines, to be done beforehand on
     /// another thread; `None` if there is none.
     fn preparation(&self, _geometry: &Geometry) -> Option<PreparationJob> {

@@ -23,6 +23,10 @@ impl IdentityBackend {
 }
 
 impl Backend for IdentityBackend {
+    fn has_networks(&self) -> bool {
+        false
+    }
+
     fn name(&self) -> &'static str {
         "identity"
     }

@@ -22,10 +22,12 @@ pub(crate) struct Preview {
 }
 
 impl Preview {
+    /// Loads `pack` for frames of `spec`, to work with as many threads (0: one for every core).
+    ///
     /// # Errors
     /// Those of the pack's networks; [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
-    pub fn new(pack: &Pack, spec: &FrameSpec) -> Result<Self> {
-        let backend = CpuBackend::new(pack, Precision::Fp32, 0)?;
+    pub fn new(pack: &Pack, spec: &FrameSpec, threads: usize) -> Result<Self> {
+        let backend = CpuBackend::new(pack, Precision::Fp32, threads)?;
         let geometry = Geometry::new(*spec, PIXELS, pack.manifest().multiple);
         Ok(Self {
             stages: backend.executor(&geometry)?,
@@ -77,7 +79,7 @@ mod tests {
         for name in ["lite", "full"] {
             let pack = Pack::open(name).unwrap();
             let picture = Picture::dark(spec(PixelFormat::Rgb, (320, 180)), 1);
-            let mut preview = Preview::new(&pack, &picture.spec).unwrap();
+            let mut preview = Preview::new(&pack, &picture.spec, 0).unwrap();
             assert!(preview.is_for(&picture.spec));
             let outlook = preview.look(&picture.frame()).unwrap();
             let ratios = [-1.0, 0.0, 1.0].map(|brightness| outlook.wanted(brightness));

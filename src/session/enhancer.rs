@@ -292,19 +292,20 @@ impl Enhancer {
             return Ok(parameters);
         }
         let ratio = match input {
-            Some(input) => {
+            Some(input) if self.loaded[self.current].backend.has_networks() => {
+                let threads = self.options.threads;
                 let Loaded { pack, preview, .. } = &mut self.loaded[self.current];
                 let look = || {
                     let preview = match preview {
                         Some(preview) if preview.is_for(input.spec()) => preview,
-                        preview => preview.insert(Preview::new(pack, input.spec())?),
+                        preview => preview.insert(Preview::new(pack, input.spec(), threads)?),
                     };
                     preview.look(input)
                 };
                 self.exposure
                     .follow(survey(input), parameters.brightness, self.interval, look)?
             }
-            None => self.exposure.ratio().unwrap_or(Parameters::default().ratio),
+            _ => self.exposure.ratio().unwrap_or(Parameters::default().ratio),
         };
         Ok(Parameters { ratio, ..parameters })
     }

@@ -135,6 +135,22 @@ fn an_automatic_ratio_is_told_and_not_above_what_the_scene_bears() {
     assert!((1.0..=8.0).contains(&ratios[1]), "{ratios:?}");
 }
 
+/// Conversion alone has no ratio to find, and its time is not that of a network.
+#[test]
+fn the_identity_looks_at_no_scene() {
+    let spec = rgb(64, 48);
+    let (input, mut output) = (Picture::dark(spec, 1), Picture::black(spec));
+    let mut enhancer = Enhancer::new(&options(BackendChoice::Identity)).unwrap();
+    let parameters = Parameters {
+        ratio: AUTOMATIC,
+        ..PARAMETERS
+    };
+    let report = enhancer
+        .process(&input.frame(), &mut output.frame_mut(), parameters)
+        .unwrap();
+    assert_eq!(report.ratio, Parameters::default().ratio);
+}
+
 /// With no memory a frame is what it is alone, whatever came before.
 #[test]
 fn a_frame_with_no_memory_is_as_it_is_alone() {

@@ -167,14 +167,14 @@ if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ] &
     for format in NV12 P010_10LE RGBA; do
         succeeds "200 frames $format" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=200 pattern=18 ! \
             "video/x-raw,format=$format,width=1280,height=720,framerate=30/1" ! \
-            uretinexenhance backend="$backend" model=lite ! fakesink
+            uretinexenhance backend="$backend" model=lite ratio=4 temporal=0 ! fakesink
     done
     if [ "$backend" = tensorrt ] && gst-inspect-1.0 --exists cudaupload && gst-inspect-1.0 --exists cudadownload; then
         cuda='video/x-raw(memory:CUDAMemory)'
         for format in NV12 P010_10LE RGBA BGRA RGB RGBx BGRx; do
             for size in 1280x720 644x362; do # Rows without padding, whose bytes are anybody's.
                 source="videotestsrc num-buffers=10 pattern=18 ! video/x-raw,format=$format,width=${size%x*},height=${size#*x},framerate=30/1"
-                element="uretinexenhance backend=tensorrt model=lite"
+                element="uretinexenhance backend=tensorrt model=lite ratio=4 temporal=0"
                 # shellcheck disable=SC2086 # One word for each word of the pipeline.
                 succeeds "$format $size in CUDA memory" timeout 600 gst-launch-1.0 -q $source ! cudaupload ! "$cuda" ! \
                     $element ! "$cuda" ! cudadownload ! video/x-raw ! filesink location="$scratch/device.raw"
@@ -188,12 +188,12 @@ if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ] &
             done
         done
         succeeds "two elements, one context" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=100 ! \
-            video/x-raw,format=NV12,width=1280,height=720 ! cudaupload ! "$cuda" ! uretinexenhance backend=tensorrt ! \
-            uretinexenhance backend=tensorrt ! "$cuda" ! fakesink
+            video/x-raw,format=NV12,width=1280,height=720 ! cudaupload ! "$cuda" ! uretinexenhance ratio=4 backend=tensorrt ! \
+            uretinexenhance ratio=4 backend=tensorrt ! "$cuda" ! fakesink
         if gst-inspect-1.0 --exists nvh264dec && gst-inspect-1.0 --exists x264enc; then
             succeeds "from the decoder" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=100 ! \
                 video/x-raw,format=NV12,width=1280,height=720 ! x264enc ! h264parse ! nvh264dec ! "$cuda" ! \
-                uretinexenhance backend=tensorrt ! "$cuda" ! fakesink
+                uretinexenhance ratio=4 backend=tensorrt ! "$cuda" ! fakesink
         fi
     else
         skipped "frames in CUDA memory: backend $backend, or GStreamer has no cudaupload"
