@@ -28,9 +28,10 @@ LICENCE = ("MIT, as far as the weights are the project's to license; trained on 
 DESCRIPTIONS = {
     "full": "URetinex-Net as in the paper, trained by this project",
     "lite": "URetinex-Net's unfolding on unshuffled planes, about a hundredth of the cost",
+    "video": "one round for a stream that remembers, trained on what cameras and encoders leave, tones that cannot turn over",
 }
 # Bytes of a variant: packs are embedded in the library.
-LIMITS = {"full": 2_000_000, "lite": 600_000}
+LIMITS = {"full": 2_000_000, "lite": 600_000, "video": 600_000}
 
 
 @torch.no_grad()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains the network of one pack: python training/train.py lite|full [--runs DIR]; ship.py makes the pack of it.
+"""Trains the network of one pack: python training/train.py lite|full|video [--runs DIR]; ship.py makes the pack of it.
 
 Run prepare.py first. A run resumes from its last checkpoint; --steps changes the length of the run
 (the learning rate follows), --fresh starts over. Settings are in settings.toml, and any of them can be
@@ -22,8 +22,7 @@ from learning.feed import batches
 from learning.grey import keep_grey
 from learning.objectives import PACKS, curve
 from learning.provenance import told_by
-from learning.samples import Samples
-from learning.validate import validate
+from learning.validate import validate, validate_sequences
 from netpack.load import load
 from netpack.manifest import read_manifest
 
@@ -73,8 +72,12 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="forget the checkpoint of this run")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="processes that make samples, for a GPU; 0: none beside this one")
+    parser.add_argument("--compile", action="store_true", help="compile the loss (torch.compile): a third faster, needs a C++ compiler")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
+    make, loss_of, samples_of = PACKS[arguments.pack]
+    if arguments.compile:
+        loss_of = torch.compile(loss_of)
     settings = tomllib.loads((HERE / "settings.toml").read_text())
     for change in arguments.set:
         replace(settings, change)
@@ -89,7 +92,6 @@ def main():
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(options["seed"])
-    make, loss_of = PACKS[arguments.pack]
     model = make(settings)
     step, spent, earlier, taught_before = 0, 0.0, [], 0
     checkpoint = run / "checkpoint.pt"
@@ -110,7 +112,7 @@ def main():
     np.random.seed(options["seed"] + step)
     if arguments.workers:
         cv2.setNumThreads(0)    # a process that is forked has none of the threads that this one would have started
-    samples = Samples(arguments.runs / settings["data"]["cache"], settings, options["seed"] + step)
+    samples = samples_of(arguments.runs, settings, options["seed"] + step)
     feed = batches(samples, options, arguments.workers, device, options["seed"] + step)
     arrived = iter(feed)
 
@@ -123,6 +125,8 @@ def main():
 
     def report():
         figures = validate(average, samples.held, curve if arguments.pack == "full" else None)
+        if arguments.pack == "video":
+            figures |= validate_sequences(average, samples.validation())
         line = {"step": step, "seconds": round(spent), "loss": round(mean_loss or 0.0, 4), **figures}
         tqdm.write(json.dumps(line))
         with open(run / "log.jsonl", "a") as file:

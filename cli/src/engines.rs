@@ -48,7 +48,7 @@ struct FolderArgs {
 
 #[derive(clap::Args)]
 struct BuildArgs {
-    /// Model pack: `full`, `lite`, `auto` (`lite`) or a pack's folder
+    /// Model pack: `full`, `lite`, `video`, `auto` (`video`) or a pack's folder
     #[arg(long, value_name = "NAME|DIR", default_value = "auto")]
     model: String,
     /// Number format of the networks' arithmetic

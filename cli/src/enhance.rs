@@ -35,7 +35,7 @@ pub struct Args {
     /// How much of the result is blended over the input, 0 to 1
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = options::strength)]
     strength: f32,
-    /// Model pack: `full`, `lite`, `auto` (`lite`) or a pack's folder
+    /// Model pack: `full`, `lite`, `video`, `auto` (`video`) or a pack's folder
     #[arg(long, value_name = "NAME|DIR", default_value = "full")]
     model: String,
     #[command(flatten)]

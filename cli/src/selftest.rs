@@ -18,7 +18,7 @@ use crate::ready;
 /// Prints a table; exit status 1 if a line of it failed.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model pack: `full`, `lite`, `auto` (`lite`) or a pack's folder
+    /// Model pack: `full`, `lite`, `video`, `auto` (`video`) or a pack's folder
     #[arg(long, value_name = "NAME|DIR", default_value = "auto")]
     model: String,
     /// Frames over which memory must not grow

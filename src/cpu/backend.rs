@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn bfp16_is_within_50_db_or_refused() {
-        for name in ["full", "lite"] {
+        for name in ["full", "lite", "video"] {
             let pack = Pack::open(name).unwrap();
             let half = bright(&pack, Precision::Bfp16, 0);
             if Kernels::new(Capabilities::current(), Precision::Bfp16).is_none() {
@@ -188,7 +188,7 @@ mod tests {
     /// The picture is the same to the last bit, whichever thread executes a task, and when.
     #[test]
     fn threads_do_not_change_the_picture() {
-        for name in ["full", "lite"] {
+        for name in ["full", "lite", "video"] {
             let pack = Pack::open(name).unwrap();
             let alone = bright(&pack, Precision::Fp32, 1).unwrap();
             std::thread::scope(|s| {
@@ -260,7 +260,7 @@ mod tests {
     /// Sizes that no memory holds, which the frame types do not allow, are an error and no panic.
     #[test]
     fn a_frame_beyond_all_memory_is_an_error() {
-        for name in ["full", "lite"] {
+        for name in ["full", "lite", "video"] {
             let backend = CpuBackend::new(&Pack::open(name).unwrap(), Precision::Fp32, 0).unwrap();
             for side in [1 << 22, 1 << 30, 1 << 40] {
                 let spec = FrameSpec {

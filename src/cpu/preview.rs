@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn packs_have_a_ratio_for_the_dark() {
-        for name in ["lite", "full"] {
+        for name in ["lite", "full", "video"] {
             let pack = Pack::open(name).unwrap();
             let picture = Picture::dark(spec(PixelFormat::Rgb, (320, 180)), 1);
             let mut preview = Preview::new(&pack, &picture.spec, 0).unwrap();

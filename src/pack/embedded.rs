@@ -16,4 +16,4 @@ macro_rules! packs {
     };
 }
 
-pub(super) const PACKS: &[(&str, Files)] = packs!("full", "lite");
+pub(super) const PACKS: &[(&str, Files)] = packs!("full", "lite", "video");

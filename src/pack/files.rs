@@ -12,9 +12,8 @@ use super::subnetwork::Subnetwork;
 use super::variant::Variant;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The pack that `auto` stands for, on every backend: a hundredth of the cost of `full`, and pictures that are nearly as
-/// good (docs/quality.md).
-const AUTO: &str = "lite";
+/// The pack that `auto` stands for, on every backend: made for streams (docs/video.md), where most frames come from.
+const AUTO: &str = "video";
 
 /// Where a pack's files are.
 #[derive(Debug, Clone)]
@@ -40,7 +39,7 @@ impl Pack {
         PACKS.iter().map(|(name, _)| *name)
     }
 
-    /// The pack of that name in the library, or the pack in the folder of that path; `auto` is `lite`.
+    /// The pack of that name in the library, or the pack in the folder of that path; `auto` is `video`.
     ///
     /// # Errors
     /// [`ErrorKind::ModelNotFound`] if there is no such pack or it cannot be read, [`ErrorKind::ModelInvalid`] if its

@@ -22,7 +22,7 @@ pub enum BackendChoice {
 /// How an [`Enhancer`](crate::Enhancer) is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// `auto` (`lite`), the name of an embedded pack, or a pack's folder.
+    /// `auto` (`video`), the name of an embedded pack, or a pack's folder.
     pub model: String,
     /// The backend.
     pub backend: BackendChoice,

@@ -7,9 +7,12 @@ from torch.nn import functional as F
 
 from netpack.lite import Lite, relit
 from netpack.networks import Full, update_p, update_q
+from netpack.video import Video
 
 from . import losses
 from .grey import keep_grey
+from .samples import Samples
+from .sequences import Sequences
 
 
 def curve(l, ratio):
@@ -151,4 +154,18 @@ def full_loss(model, batch, weights, step, settings):
     return total + adjustment_loss(model, l.detach(), ratio)
 
 
-PACKS = {"lite": (make_lite, lite_loss), "full": (make_full, full_loss)}
+def make_video(settings):
+    return Video(**settings["video"]["network"])
+
+
+def video_loss(model, batch, _weights, _step, settings):
+    """The picture alone: its illumination is a curve without weights, the target has the curve of the truth."""
+    dark, ratio, target, mean = batch
+    weights = settings["video"]["loss"]
+    found = model.stages(dark, seen=mean)
+    output = found["r0"] * relit(found["l0"], ratio)
+    return losses.picture(output, target, dark, weights) + weights["pattern"] * losses.pattern(output, target)
+
+
+PACKS = {"lite": (make_lite, lite_loss, Samples), "full": (make_full, full_loss, Samples),
+         "video": (make_video, video_loss, Sequences)}

@@ -136,8 +136,8 @@ def half_in_the_dark(dark, target, rng):
 
 
 class Samples:
-    def __init__(self, cache, settings, seed):
-        with open(cache, "rb") as file:
+    def __init__(self, runs, settings, seed):
+        with open(runs / settings["data"]["cache"], "rb") as file:
             stored = pickle.load(file)
         self.ratio = settings["ratio"]
         mix = settings["data"]["mix"]

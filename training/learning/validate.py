@@ -37,3 +37,23 @@ def validate(model, held, curve=None):
     model.train()
     names = ("best_psnr", "best_ssim", "psnr_at_4", "ssim_at_4", "chroma", "best_ratio", "identity_psnr", "mean_at_4")
     return {name: round(float(value), 4) for name, value in zip(names, np.mean(rows, 0))}
+
+
+@torch.no_grad()
+def validate_sequences(model, sequences):
+    """Held sequences at ratio 4, against the truth under the curve of the truth: PSNR, and of what came in."""
+    from .sequences import gain
+    model.eval()
+    device = next(model.parameters()).device
+    rows = []
+    for dark, clean, mean in sequences:
+        ratio = torch.full((len(dark), 1, 1, 1), 4.0, device=device)
+        found = model.stages(torch.from_numpy(dark).to(device), ratio, seen=torch.from_numpy(mean).to(device))
+        target = np.minimum(clean * gain(clean, mean, 4.0), 1)
+        before = np.minimum(dark * gain(dark, mean, 4.0), 1)
+        output = found["output"].clamp(0, 1).cpu().numpy()
+        psnr = [-10 * np.log10(((x - target) ** 2).mean((1, 2, 3)) + 1e-7).mean() for x in (output, before)]
+        rows.append(psnr)
+    model.train()
+    names = ("sequences_psnr", "sequences_psnr_in")
+    return {name: round(float(value), 3) for name, value in zip(names, np.mean(rows, 0))}

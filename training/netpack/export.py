@@ -5,6 +5,7 @@ import numpy as np
 
 from .graph import Graph
 from .lite import BOUND, DARKEST, FLOOR, KEEP, KEPT, LEVELS, UNSHUFFLE
+from . import video
 from .manifest import SUBNETWORKS, VARIANTS, check_variants, file_name, write_manifest
 
 
@@ -123,9 +124,62 @@ def _lite_adjustment(net, g):
     g.output(g.narrow(x), "l_adjusted", 1)
 
 
+def _video_decomposition(net, g):
+    image = g.input("image", 3)
+    wide = g.wide(image)
+    red, green, blue = g.split(wide, 1, 1, 1)
+    largest = _largest(g, _largest(g, red, green), blue)
+    luma = g.add(g.mul(g.add(red, blue), g.constant(0.25 * video.MIX, wide)), g.mul(green, g.constant(0.5 * video.MIX, wide)))
+    guide = g.add(g.mul(largest, g.constant(1 - video.MIX, wide)), luma)
+    level = g.mean(guide)
+    level = g.clip(g.mul(level, g.constant(video.LEVEL, level)), video.FLOOR, 1.0)
+    guide, level = g.mul(guide, guide), g.mul(level, level)
+    fourth = g.add(g.mul(guide, guide), g.mul(level, level))
+    q = g.clip(g.exp(g.mul(g.log(fourth), g.constant(0.25, fourth))), 0.0, 1.0)
+    p = g.narrow(g.div(wide, q))
+    g.output(p, "p", 3)
+    # In FP32 nothing is left to narrow: a node of its own, as an output is named after the node that makes it.
+    g.output(g.narrow(g.clip(q, 0.0, 1.0)), "q", 1)
+
+
+def _video_restoration(net, g):
+    p, q = g.input("p", 3), g.input("q", 1)
+    red, green, blue = (g.space_to_depth(c, UNSHUFFLE) for c in g.split(p, 1, 1, 1))
+    cr, cb = g.sub(red, green), g.sub(blue, green)
+    y = g.add(green, g.mul(g.add(cr, cb), g.constant(0.25, cr)))
+    c = g.concat(cr, cb)
+    x = g.concat(y, g.relu(g.conv(g.concat(y, c, g.space_to_depth(q, UNSHUFFLE)), *_parameters(net.enter))))
+    d = _blocks(net.before, g, g.relu(g.conv(g.space_to_depth(x, 2), *_parameters(net.down8))))
+    e = _blocks(net.deepest, g, g.relu(g.conv(g.space_to_depth(d, 2), *_parameters(net.down16))))
+    d = _blocks(net.after, g, g.relu(g.add(d, g.depth_to_space(g.conv(e, *_parameters(net.up16)), 2))))
+    x = _blocks(net.join, g, g.relu(g.add(x, g.depth_to_space(g.conv(d, *_parameters(net.up8)), 2))))
+    y = g.add(g.mul(y, g.relu(g.conv(x, *_parameters(net.gate_luma)))), g.conv(x, *_parameters(net.luma)))
+    f = g.mul(g.conv(g.space_to_depth(c, 2), *_parameters(net.chroma_down8)), g.sigmoid(g.conv(d, *_parameters(net.gate8))))
+    h = g.mul(g.conv(g.space_to_depth(f, 2), *_parameters(net.chroma_down16)), g.sigmoid(g.conv(e, *_parameters(net.gate16))))
+    f = g.add(f, g.depth_to_space(g.conv(h, *_parameters(net.chroma_up16)), 2))
+    f = g.leaky(g.conv(f, *_parameters(net.chroma)))
+    c = g.mul(c, g.relu(g.conv(x, *_parameters(net.gate))))
+    c = g.add(c, g.depth_to_space(g.conv(f, *_parameters(net.chroma_up8)), 2))
+    cr, cb = g.split(c, 16, 16)
+    green = g.sub(y, g.mul(g.add(cr, cb), g.constant(0.25, cr)))
+    g.output(g.depth_to_space(g.concat(g.add(green, cr), green, g.add(green, cb)), UNSHUFFLE), "r", 3)
+
+
+def _blocks(blocks, g, x):
+    for block in blocks:
+        x = g.relu(g.add(x, g.conv(x, *_parameters(block.mix))))
+    return x
+
+
+def _video_illumination(net, g):
+    g.output(g.clip(g.input("q", 1), DARKEST, 1.0), "l", 1)
+
+
 BUILDERS = {
     "Lite": {"decomposition": _lite_decomposition, "restoration": _lite_restoration,
              "illumination": _lite_illumination, "adjustment": _lite_adjustment},
+    "Video": {"decomposition": _video_decomposition, "restoration": _video_restoration,
+              "illumination": _video_illumination, "adjustment": _lite_adjustment},
     "Full": {"decomposition": _full_decomposition, "restoration": _full_restoration,
              "illumination": _full_illumination, "adjustment": _full_adjustment},
 }

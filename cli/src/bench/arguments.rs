@@ -12,7 +12,7 @@ use crate::options::{self, NetworkArgs};
 /// whole frame as one graph. Memory is what the processor's backend holds for frames of the size, without weights.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model pack: `full`, `lite`, `auto` (`lite`) or a pack's folder
+    /// Model pack: `full`, `lite`, `video`, `auto` (`video`) or a pack's folder
     #[arg(long, value_name = "NAME|DIR", default_value = "auto")]
     pub(super) model: String,
     /// Size of the frames

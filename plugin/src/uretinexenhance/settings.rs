@@ -207,7 +207,7 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecString::builder("model")
                 .nick("Model")
-                .blurb("The model pack: auto (lite), full, lite, or a folder")
+                .blurb("The model pack: auto (video), full, lite, video, or a folder")
                 .default_value(Some(d.model.as_str()))
                 .mutable_ready()
                 .build(),

@@ -412,7 +412,7 @@ fn every_case_with_every_kernel() {
 #[test]
 fn the_packs_of_the_library_with_every_kernel() {
     let (width, height) = (48, 32);
-    for name in ["full", "lite"] {
+    for name in ["full", "lite", "video"] {
         let pack = Pack::open(name).unwrap();
         for subnetwork in Subnetwork::ALL {
             let (inputs_of, outputs_of) = (subnetwork.inputs(), subnetwork.outputs());

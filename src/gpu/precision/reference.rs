@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn every_subnetwork_of_every_round_is_sampled() {
-        for name in ["full", "lite"] {
+        for name in ["full", "lite", "video"] {
             let pack = Pack::open(name).unwrap();
             let reference = Reference::new(&pack, 0).unwrap();
             let rounds = pack.manifest().schedule.rounds as usize;
