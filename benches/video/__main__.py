@@ -89,13 +89,13 @@ def after_cuts(rows: list[dict], chosen) -> str:
 
 
 def real_clips(data: Path, chosen, frames: int, width: int) -> str:
-    lines = ["| clip | method | flips % | clipped % | boil | mean luma |", "|---|---|---|---|---|---|"]
+    lines = ["| clip | method | flips % | clipped % | boil | chroma | grid | mean luma |", "|---|---|---|---|---|---|---|---|"]
     for file in sorted((data / "video/real_lowlight").glob("*.*")):
         source = footage.read(file, frames, width)
         for name, method in chosen.items():
             row = figures.without_truth(source, method(source))
             lines.append(f"| {file.stem} | {name} | {row['flips']:.1f} | {row['clipped']:.1f} | {row['boil']:.2f} | "
-                         f"{row['luma_in']:.0f} → {row['luma_out']:.0f} |")
+                         f"{row['chroma']:.2f} | {row['grid']:.2f} | {row['luma_in']:.0f} → {row['luma_out']:.0f} |")
             print(lines[-1], file=sys.stderr)
     return "\n".join(lines)
 

@@ -122,13 +122,25 @@ def like_histogram(source: np.ndarray, goal: np.ndarray) -> np.ndarray:
     return np.clip(source * gain[..., None], 0, 255)
 
 
+def grid(luma: np.ndarray) -> float:
+    """Mean step at the edges of blocks of 8 pixels over that in their middle, both ways; 1 where there is no grid."""
+    ratios = []
+    for axis in (1, 2):
+        steps = np.abs(np.diff(luma.astype(np.float32), axis=axis))
+        steps = np.minimum(np.moveaxis(steps, axis, 0), 12).mean(axis=(1, 2))
+        ratios.append(steps[7::8].mean() / max(float(steps[3::8].mean()), 1e-3))
+    return float(np.mean(ratios))
+
+
 def without_truth(source: np.ndarray, out: np.ndarray) -> dict[str, float]:
     """Figures of a real clip's output.
 
     flips: percent of pairs 8 pixels apart (5×5 means of the luma) that differ by more than 6 levels in the source and are
     in the opposite order in the output. clipped: percent of pixels at 250 or more in some channel that were below 200.
     boil: temporal standard deviation of still areas over that of the source under a curve that gives it the same
-    brightness; NaN where nothing is still.
+    brightness; NaN where nothing is still. chroma: length of the colour differences where the source is dark (luma below 24),
+    over that reference's; NaN where less than 1 % is dark. grid: by how much steps at the edges of blocks of 8 are larger than
+    others, over the reference's.
     """
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     flips = pairs = clipped = pixels = 0
@@ -143,6 +155,10 @@ def without_truth(source: np.ndarray, out: np.ndarray) -> dict[str, float]:
         clipped += ((b.max(axis=-1) >= 250) & (a.max(axis=-1) < 200)).sum()
         pixels += a.shape[0] * a.shape[1]
     reference = like_histogram(source, out)
+    dark = (source.astype(np.float32) @ weights) < 24
+    spread = lambda v: float(np.mean([np.abs(f.astype(np.float32) - f.mean(axis=-1, keepdims=True))[d].mean()
+                                      for f, d in zip(v[::4], dark[::4]) if d.any()]))
+    chroma = spread(out) / max(spread(reference), 0.1) if dark.mean() > 0.01 else float("nan")
     smooth = np.stack([cv2.blur(v.astype(np.float32) @ weights, (9, 9)) for v in source])
     still = (smooth.max(axis=0) - smooth.min(axis=0)) < 3
     deviation = lambda v: np.std((v.astype(np.float32) @ weights)[:, still], axis=0).mean()
@@ -151,6 +167,8 @@ def without_truth(source: np.ndarray, out: np.ndarray) -> dict[str, float]:
         "flips": 100 * float(flips) / max(int(pairs), 1),
         "clipped": 100 * float(clipped) / pixels,
         "boil": boil,
+        "chroma": chroma,
+        "grid": grid(out[::4] @ weights) / max(grid(reference[::4] @ weights), 1e-3),
         "luma_in": float((source.astype(np.float32) @ weights).mean()),
         "luma_out": float((out.astype(np.float32) @ weights).mean()),
     }

@@ -47,6 +47,7 @@ CONDITIONS = (
     Condition("high-h264", 6.0, codec="x264", kbits=1000, mosaic=True),
     Condition("high-h264-gop12", 6.0, codec="x264", kbits=2500, gop=12),
     Condition("medium-h265", 3.0, codec="x265", kbits=500, gop=30, mosaic=True),
+    Condition("high-h265", 6.0, codec="x265", kbits=500, gop=30, mosaic=True),
 )
 
 

@@ -73,20 +73,27 @@ def clahe(frames: np.ndarray) -> np.ndarray:
     return out
 
 
-PER_FRAME = "per frame"
-NOW = "temporal=1"
+PER_FRAME = "lite per frame"
+LITE = "lite"
+NOW = "video"
 
 
 def methods(ratio: float) -> dict[str, Method]:
     """By name; those of FFmpeg where it is installed."""
-    per_frame, now = element(f"ratio={ratio} temporal=0"), element(f"ratio={ratio} temporal=1")
-    found = {PER_FRAME: per_frame, NOW: now, "curve": curve, "CLAHE": clahe}
+    per_frame = element(f"model=lite ratio={ratio} temporal=0")
+    found = {
+        PER_FRAME: per_frame,
+        LITE: element(f"model=lite ratio={ratio}"),
+        NOW: element(f"ratio={ratio}"),
+        "curve": curve,
+        "CLAHE": clahe,
+    }
     if shutil.which("ffmpeg"):
         found |= {
-            "hqdn3d → per frame": chain(ffmpeg("hqdn3d"), per_frame),
-            "atadenoise → per frame": chain(ffmpeg("atadenoise"), per_frame),
-            "per frame → hqdn3d": chain(per_frame, ffmpeg("hqdn3d")),
-            "per frame → atadenoise": chain(per_frame, ffmpeg("atadenoise")),
+            "hqdn3d → lite per frame": chain(ffmpeg("hqdn3d"), per_frame),
+            "atadenoise → lite per frame": chain(ffmpeg("atadenoise"), per_frame),
+            "lite per frame → hqdn3d": chain(per_frame, ffmpeg("hqdn3d")),
+            "lite per frame → atadenoise": chain(per_frame, ffmpeg("atadenoise")),
         }
     return found
 
