@@ -53,7 +53,8 @@ pub(super) struct Judge {
     broad: Vec<f32>,
     /// For each cell its squares over their variances: of pixels, of the cell's means, of means over 3 × 3 cells.
     ratios: Vec<[f32; 3]>,
-    flat: Vec<bool>,
+    /// The cells that the noise is learnt from.
+    flat: Vec<u32>,
     columns: usize,
     rows: usize,
 }
@@ -69,7 +70,7 @@ impl Judge {
             texture: try_filled(0.0, cells)?,
             broad: try_filled(0.0, cells)?,
             ratios: try_filled([0.0; 3], cells)?,
-            flat: try_filled(false, cells)?,
+            flat: try_filled(0, rows.div_ceil(SAMPLED) * columns)?,
             columns,
             rows,
         })
@@ -77,7 +78,7 @@ impl Judge {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.texture.len() * (4 + 4 + 12 + 1)
+        self.texture.len() * (4 + 4 + 12) + 4 * self.flat.capacity()
     }
 
     /// The standard deviation of a pixel's noise at an intensity from 0 to 1, in codes of 8 bits.
@@ -168,19 +169,19 @@ impl Judge {
         });
         self.histogram.clear();
         // A part of the rows will do for what the histograms tell.
-        let looked_at = |i: usize| (i / columns).is_multiple_of(SAMPLED);
-        for (_, (cell, &texture)) in cells
-            .iter()
-            .zip(&self.texture)
-            .enumerate()
-            .filter(|(i, _)| looked_at(*i))
-        {
-            self.histogram.add(cell.intensity, texture);
+        let looked_at = (0..self.rows)
+            .step_by(SAMPLED)
+            .flat_map(|row| row * columns..(row + 1) * columns);
+        for i in looked_at.clone() {
+            self.histogram.add(cells[i].intensity, self.texture[i]);
         }
         let mut limit = Curve::new(0.0);
         limit.learn(&self.histogram, FLAT, 1.0);
-        for (i, ((flat, cell), &texture)) in self.flat.iter_mut().zip(cells).zip(&self.texture).enumerate() {
-            *flat = looked_at(i) && texture <= limit.at(Place::of(cell.intensity));
+        self.flat.clear();
+        for i in looked_at {
+            if self.texture[i] <= limit.at(Place::of(cells[i].intensity)) {
+                self.flat.push(i as u32);
+            }
         }
     }
 
@@ -211,11 +212,7 @@ impl Judge {
     /// How far the noise is an encoder's, from 0 to 1.
     fn encoded(&self, cells: &[Cell]) -> f32 {
         let (mut temporal, mut spatial) = (0.0f64, 0.0f64);
-        for cell in cells
-            .iter()
-            .zip(&self.flat)
-            .filter_map(|(cell, flat)| flat.then_some(cell))
-        {
+        for cell in self.flat.iter().map(|&i| &cells[i as usize]) {
             let most = 4.0 * self.curves[0].at(Place::of(cell.intensity));
             temporal += f64::from((cell.energy / (1.0 + cell.spread)).min(most));
             spatial += f64::from(cell.detail + LEAST_DETAIL);
@@ -235,8 +232,8 @@ impl Judge {
         let shares = [of_mean(SAMPLES[0]), of_mean(SAMPLES[1]), of_mean(SAMPLES[1])];
         [0, 1, 2].map(|which| {
             self.histogram.clear();
-            let flat = cells.iter().zip(&self.broad).zip(&self.flat).filter(|(_, flat)| **flat);
-            for ((cell, &broad), _) in flat {
+            for &i in &self.flat {
+                let (cell, broad) = (&cells[i as usize], self.broad[i as usize]);
                 let square = match which {
                     0 => cell.energy / (1.0 + cell.spread),
                     1 => cell.offset() / (1.0 + cell.spread),
