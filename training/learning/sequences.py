@@ -27,6 +27,16 @@ def fitting_ratio(dark, bright, mean):
     return float(ratios[best]), means[best] / bright.mean()
 
 
+def faded(clean):
+    """A dark picture [3, h, w] with colour only where there is light for it: none below half a code, all from 5 codes on.
+
+    Less than that is rounding: a code of chroma is as much as the light itself.
+    """
+    luma = clean.mean(0)
+    share = np.clip((cv2.blur(luma, (9, 9)) * 255 - 0.5) / 4.5, 0, 1)
+    return luma + share * (clean - luma)
+
+
 class Sequences:
     def __init__(self, runs, settings, seed):
         self.options, self.rng = settings["video"], np.random.default_rng(seed)
@@ -37,7 +47,6 @@ class Sequences:
             stored = pickle.load(file)
         self.held = stored["held"]
         self.recolour = settings["data"]["recolour"]
-        self.half_black = settings["data"]["half_black"]
         self.lol = []
         for low, high, _ in stored["lol"]:
             for dark in (recoloured(low, high), low):
@@ -65,7 +74,8 @@ class Sequences:
         y, x = self.rng.integers(0, side - patch + 1, 2)
         dark, clean = (a[i, t, :, y:y + patch, x:x + patch].astype(np.float32) / 65535 for a in (self.fused, self.clean))
         dark, clean = self._turned(dark, clean)
-        if self.rng.random() < self.half_black:
+        clean = faded(clean)
+        if self.rng.random() < self.options["half_black"]:
             dark, clean = self._beside_black(dark, clean)
         mean, ratio = float(self.guide[i, t]), self._ratio()
         return dark, ratio, (clean * gain(clean[None], mean, ratio)[0]).astype(np.float32), mean

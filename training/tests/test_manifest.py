@@ -79,7 +79,7 @@ def test_both_forms_are_read():
         files_of(listed, "fp32")
 
 
-@pytest.mark.parametrize("name", ["full", "lite"])
+@pytest.mark.parametrize("name", ["full", "lite", "video"])
 def test_packs_that_ship_hold_what_they_list_and_nothing_else(name):
     manifest = read_manifest(PACKS / name)
     assert manifest["name"] == name
