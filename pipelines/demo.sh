@@ -10,20 +10,9 @@ need x264enc mp4mux pngenc compositor videoanalyse
 demo=${DEMO:-demo}
 mkdir -p "$demo"
 if [ $# -ge 1 ]; then
-    clip=$1
-    [ -r "$clip" ] || die "$clip cannot be read: INPUT=clip.mp4 takes a video file"
-else
-    clip=$demo/night.mp4
-    echo "== drawing a dark clip"
-    "$here/night-clip.sh" "$clip"
+    [ -r "$1" ] || die "$1 cannot be read: INPUT=clip.mp4 takes a video file"
 fi
 
-echo "== brightening $clip"
-# The line of README.md, with the audio kept.
-# shellcheck disable=SC2086 # Properties are words.
-"$here/transcode.sh" "$clip" "$demo/bright.mp4" ${PROPERTIES:-}
-
-echo "== taking pictures"
 # Frame 50, or the last of a shorter clip. Frames that come out of a decoder after it has been stopped are unfit.
 picture() {
     rm -f "$demo"/.frame-*.png
@@ -34,26 +23,45 @@ picture() {
     mv "$chosen" "$2"
     rm -f "$demo"/.frame-*.png
 }
-picture "$clip" "$demo/before.png"
-picture "$demo/bright.mp4" "$demo/after.png"
-# Side by side, each within 640x360.
-gst-launch-1.0 -q compositor name=both background=black sink_0::width=640 sink_0::height=360 \
-    sink_0::sizing-policy=keep-aspect-ratio sink_1::width=640 sink_1::height=360 \
-    sink_1::sizing-policy=keep-aspect-ratio sink_1::xpos=640 ! videoconvert ! video/x-raw,format=RGB ! pngenc snapshot=true \
-    ! filesink location="$demo/before-after.png" \
-    filesrc location="$demo/before.png" ! pngdec ! imagefreeze num-buffers=1 ! videoconvert ! both.sink_0 \
-    filesrc location="$demo/after.png" ! pngdec ! imagefreeze num-buffers=1 ! videoconvert ! both.sink_1 >/dev/null
 
 luma() {
     gst-launch-1.0 -m filesrc location="$1" ! pngdec ! videoconvert ! video/x-raw,format=I420 ! videoanalyse ! fakesink |
         sed -n 's/.*luma-average=(double)\([0-9.]\{5\}\).*/\1/p' | head -n 1
 }
-full=$(cd "$demo" && pwd)
-cat <<END
 
-dark clip        $clip
-bright clip      $full/bright.mp4
-before           $full/before.png         mean brightness $(luma "$demo/before.png")
-after            $full/after.png          mean brightness $(luma "$demo/after.png")
-side by side     $full/before-after.png
+# show CLIP PREFIX: brightens it, with the line of README.md and the audio kept, and takes pictures. Frames are within 640x360.
+show() {
+    echo "== brightening $1"
+    # shellcheck disable=SC2086 # Properties are words.
+    "$here/transcode.sh" "$1" "$demo/$2bright.mp4" ${PROPERTIES:-}
+    echo "== taking pictures"
+    picture "$1" "$demo/$2before.png"
+    picture "$demo/$2bright.mp4" "$demo/$2after.png"
+    gst-launch-1.0 -q compositor name=both background=black sink_0::width=640 sink_0::height=360 \
+        sink_0::sizing-policy=keep-aspect-ratio sink_1::width=640 sink_1::height=360 \
+        sink_1::sizing-policy=keep-aspect-ratio sink_1::xpos=640 ! videoconvert ! video/x-raw,format=RGB \
+        ! pngenc snapshot=true ! filesink location="$demo/$2before-after.png" \
+        filesrc location="$demo/$2before.png" ! pngdec ! imagefreeze num-buffers=1 ! videoconvert ! both.sink_0 \
+        filesrc location="$demo/$2after.png" ! pngdec ! imagefreeze num-buffers=1 ! videoconvert ! both.sink_1 >/dev/null
+    full=$(cd "$demo" && pwd)
+    cat <<END
+
+dark clip        $1
+bright clip      $full/$2bright.mp4
+before           $full/$2before.png         mean brightness $(luma "$demo/$2before.png")
+after            $full/$2after.png          mean brightness $(luma "$demo/$2after.png")
+side by side     $full/$2before-after.png
 END
+}
+
+if [ $# -ge 1 ]; then
+    show "$1" ""
+else
+    echo "== drawing a dark clip"
+    "$here/night-clip.sh" "$demo/night.mp4"
+    show "$demo/night.mp4" ""
+    echo
+    echo "== drawing a dark clip as a surveillance camera delivers it"
+    "$here/night-clip.sh" "$demo/camera.mp4" 640 360 100 camera
+    show "$demo/camera.mp4" camera-
+fi

@@ -4,6 +4,8 @@
 //! night_clip 640 360 125 | gst-launch-1.0 fdsrc ! rawvideoparse width=640 height=360 format=rgb framerate=25/1 \
 //!     ! videoconvert ! autovideosink
 //! ```
+//! With `camera` as a fourth argument half of the lamps are out, so that one side is near-black, and the cars have beams.
+//!
 //! Surfaces have a reflectance, lamps and the sky light them, and the sensor adds the noise of few photons: what
 //! URetinex-Net takes apart. Everything follows from the frame number, so a clip is the same on every machine.
 
@@ -127,12 +129,18 @@ fn car(x: f32, y: f32, at: f32, colour: Rgb) -> Option<Surface> {
     ((-0.025..0.05).contains(&cy) && cx.abs() < 0.19).then(|| matt(scale(colour, 1.0 - cy * 5.0)))
 }
 
-fn surface(x: f32, y: f32, time: f32) -> Surface {
+/// Where the middles of the cars are.
+fn cars(time: f32) -> [f32; 2] {
+    [0.42 * time - 0.3, 0.42 * time - 0.9]
+}
+
+fn surface(x: f32, y: f32, time: f32, camera: bool) -> Surface {
     for (i, (lx, ly)) in LAMPS.into_iter().enumerate() {
         if (x - lx).powi(2) + (y - ly).powi(2) < 0.0004 {
+            let glow = if camera && i > 0 { [0.0; 3] } else { [1.5, 1.2, 0.8] };
             return Surface {
                 reflectance: [0.9; 3],
-                glow: [1.5, 1.2, 0.8],
+                glow,
             };
         }
         let pole = lx - 0.05 + 0.1 * i as f32;
@@ -140,11 +148,9 @@ fn surface(x: f32, y: f32, time: f32) -> Surface {
             return matt([0.18, 0.22, 0.20]);
         }
     }
-    let cars = [
-        (0.42 * time - 0.3, [0.70, 0.06, 0.05]),
-        (0.42 * time - 0.9, [0.08, 0.25, 0.65]),
-    ];
-    if let Some(seen) = cars.into_iter().find_map(|(at, colour)| car(x, y, at, colour)) {
+    let colours = [[0.70, 0.06, 0.05], [0.08, 0.25, 0.65]];
+    let mut cars = cars(time).into_iter().zip(colours);
+    if let Some(seen) = cars.find_map(|(at, colour)| car(x, y, at, colour)) {
         return seen;
     }
     // A tree that moves a little in the wind.
@@ -178,10 +184,19 @@ fn surface(x: f32, y: f32, time: f32) -> Surface {
     matt(scale(if dash { [0.75, 0.74, 0.70] } else { [0.17, 0.17, 0.18] }, grain))
 }
 
-/// Light that falls on a point: the sky's and the lamps'.
-fn light(x: f32, y: f32) -> Rgb {
-    let mut sum = SKY_LIGHT;
-    for (lx, ly) in LAMPS {
+/// Light that falls on a point: the sky's, the lamps' and, for a camera, that of the cars' beams on the road.
+fn light(x: f32, y: f32, time: f32, camera: bool) -> Rgb {
+    let mut sum = if camera { scale(SKY_LIGHT, 0.06) } else { SKY_LIGHT };
+    if camera && y > 0.76 {
+        for at in cars(time) {
+            let ahead = x - at - 0.19;
+            let wide = 0.02 + 0.25 * ahead.max(0.0);
+            let beam = if ahead > 0.0 { 0.05 / (1.0 + 30.0 * ahead * ahead) } else { 0.0 };
+            let beam = beam * (-((y - 0.84) / wide).powi(2)).exp();
+            sum = sum.map(|s| s + beam);
+        }
+    }
+    for (lx, ly) in LAMPS.into_iter().take(if camera { 1 } else { 2 }) {
         let strength = 0.0012 / ((x - lx).powi(2) + (y - ly).powi(2) + 0.012);
         for (s, l) in sum.iter_mut().zip(LAMP_LIGHT) {
             *s += strength * l;
@@ -197,10 +212,13 @@ fn normal(x: usize, y: usize, seed: i32) -> f32 {
 }
 
 fn main() -> io::Result<()> {
-    let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    let [width, height, frames] = numbers[..] else {
-        return Err(io::Error::other("usage: night_clip WIDTH HEIGHT FRAMES > frames.rgb"));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let numbers: Vec<usize> = arguments.iter().take(3).filter_map(|a| a.parse().ok()).collect();
+    let camera = arguments.get(3).is_some_and(|a| a == "camera");
+    let ([width, height, frames], true) = (&numbers[..], camera || arguments.len() == 3) else {
+        return Err(io::Error::other("usage: night_clip WIDTH HEIGHT FRAMES [camera] > frames.rgb"));
     };
+    let [width, height, frames] = [*width, *height, *frames];
     let mut out = BufWriter::new(io::stdout().lock());
     let mut row = vec![0u8; width * 3];
     for frame in 0..frames {
@@ -208,7 +226,7 @@ fn main() -> io::Result<()> {
         for py in 0..height {
             for px in 0..width {
                 let (x, y) = ((px as f32 + 0.5) / height as f32, (py as f32 + 0.5) / height as f32);
-                let (seen, light) = (surface(x, y, time), light(x, y));
+                let (seen, light) = (surface(x, y, time, camera), light(x, y, time, camera));
                 for c in 0..3 {
                     let photons = seen.reflectance[c] * light[c] + seen.glow[c] + SKY[c] * 0.1;
                     // Shot noise grows with the root of the signal; the sensor adds its own.

@@ -168,19 +168,19 @@ fn bench_prints_one_json_object() {
 }
 
 #[test]
-fn auto_is_lite_as_the_help_says() {
+fn auto_is_video_as_the_help_says() {
     let folder = Folder::new();
     for command in [&["image"][..], &["bench"], &["selftest"], &["engines", "build"]] {
         let out = uretinex(&folder, &[command, &["--help"]].concat());
         assert_well(&out);
         let help = text(&out.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(help.contains("`auto` (`lite`)"), "{command:?}: {help}");
+        assert!(help.contains("`auto` (`video`)"), "{command:?}: {help}");
     }
     let args = ["bench", "--model", "auto", "--backend", "identity", "--size", "64x48"];
     let out = uretinex(&folder, &[&args[..], &["--frames", "1", "--json"]].concat());
     assert_well(&out);
     let found: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-    assert_eq!(found["model"], "lite");
+    assert_eq!(found["model"], "video");
 }
 
 #[test]
@@ -265,8 +265,8 @@ fn doctor_names_what_is_there_and_what_to_do_about_the_rest() {
         "Model packs",
         "lite",
         "full",
-        "auto: is lite",
-        "cpu: lite takes a picture",
+        "auto: is video",
+        "cpu: video takes a picture",
         "NVIDIA GPU",
         "TensorRT",
         "GStreamer",
