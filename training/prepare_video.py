@@ -71,9 +71,9 @@ def make(seed):
 
 
 def means(fused):
-    """The mean of the whole frame's guide, of which the decomposition makes the level."""
-    from netpack.video import guide_of
-    return guide_of(fused.astype(np.float32)[None] / 65535).mean()
+    """The mean luma of the whole frame, of which the decomposition makes the level."""
+    from netpack.video import luma_of
+    return luma_of(fused.astype(np.float32)[None] / 65535).mean()
 
 
 def start(data):

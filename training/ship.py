@@ -22,6 +22,8 @@ from netpack.runtime import Pack
 
 HERE = Path(__file__).resolve().parent
 
+LICENCES = {"video": "MIT, as far as the weights are the project's to license; trained on data sets that are for research "
+                     "(LOL, BSDS500, ImageNet samples) or of no stated licence (clips), so clear commercial use yourself"}
 LICENCE = ("MIT, as far as the weights are the project's to license; trained on data sets that are for research "
            "(LOL, BSDS500, ImageNet samples), CC BY-NC 4.0 (SICE) or of no stated licence (night pictures), so clear "
            "commercial use yourself")
@@ -95,7 +97,7 @@ def main():
         told += f" {100 * arguments.share:.0f} % of each weight is that of {arguments.pack} {before}, the rest the last run's."
     round_weights(model)
     write_pack(model, arguments.output, name=arguments.pack, version=arguments.version,
-               description=DESCRIPTIONS[arguments.pack], licence=LICENCE,
+               description=DESCRIPTIONS[arguments.pack], licence=LICENCES.get(arguments.pack, LICENCE),
                provenance=told)
     for variant in VARIANTS:
         size = sum((arguments.output / file_name(stage, variant)).stat().st_size for stage in SUBNETWORKS)

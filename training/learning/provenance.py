@@ -3,13 +3,20 @@ import datetime
 import re
 
 
+DATA = {
+    "pictures": "LOL our485 (a subset without the evaluation scenes), SICE and FiveK pairs, and synthetically darkened BSDS500, "
+                "ImageNet samples and video frames, and night pictures and clips at ratio 1",
+    "video": "sequences of synthetically darkened, noisy and encoded clips, BSDS500 and ImageNet samples, and on LOL our485 (a "
+             "subset without the evaluation scenes)",
+}
+
+
 def provenance(stored, machine):
     options = stored["settings"][stored["pack"]]
     runs = stored.get("earlier", []) + [[stored["step"], stored["seconds"]]]
     steps, seconds = sum(r[0] for r in runs), sum(r[1] for r in runs)
-    return (f"Trained by the uretinexenhance project from random initialisation on LOL our485 (a subset without "
-            f"the evaluation scenes), SICE and FiveK pairs, and synthetically darkened BSDS500, ImageNet samples "
-            f"and video frames, and night pictures and clips at ratio 1: {steps} steps, {seconds / 60:.0f} minutes on "
+    data = DATA["video" if stored["pack"] == "video" else "pictures"]
+    return (f"Trained by the uretinexenhance project from random initialisation on {data}: {steps} steps, {seconds / 60:.0f} minutes on "
             f"{machine}, PyTorch, {datetime.date.today():%Y-%m-%d}; the last {stored['step']} steps, of {options['batch']} "
             f"patches of {options['patch']} pixels, in {stored['seconds'] / 60:.0f} minutes. {role_of_the_teacher(stored)}")
 

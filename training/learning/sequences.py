@@ -4,7 +4,7 @@ import pickle
 import cv2
 import numpy as np
 
-from netpack.video import FLOOR, LEVEL, guide_of
+from netpack.video import FLOOR, LEVEL, guide_of, luma_of
 
 from .darken import near_black, off_by_a_code
 from .samples import recoloured
@@ -52,7 +52,7 @@ class Sequences:
             for dark in (recoloured(low, high), low):
                 small = cv2.resize(dark, (150, 100), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)[None].astype(np.float32) / 255
                 bright = cv2.resize(high, (150, 100), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-                mean = float(guide_of(dark.transpose(2, 0, 1)[None].astype(np.float32) / 255).mean())
+                mean = float(luma_of(dark.transpose(2, 0, 1)[None].astype(np.float32) / 255).mean())
                 self.lol.append((dark, high, mean, *fitting_ratio(small, bright, mean)))
 
     def _turned(self, *arrays):
@@ -101,7 +101,7 @@ class Sequences:
         return dark, fit, high * min(factor, 1.0), mean
 
     def batch(self, count, patch):
-        """-> dark [n, 3, patch, patch], ratio [n, 1, 1, 1], target like dark, means of the guide over the frame [n, 1, 1, 1]."""
+        """-> dark [n, 3, patch, patch], ratio [n, 1, 1, 1], target like dark, mean luma of the frame [n, 1, 1, 1]."""
         made = (self._pair(patch) if self.rng.random() < self.options["lol"] else self._sequence(patch) for _ in range(count))
         dark, ratio, target, mean = zip(*made)
         column = lambda values: np.array(values, np.float32).reshape(-1, 1, 1, 1)

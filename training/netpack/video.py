@@ -1,7 +1,7 @@
 """`video`: one round, for a stream that remembers. Tones cannot turn over, whatever the weights are.
 
 * Illumination is a curve of the pixel itself, Q = (G⁴ + level⁴)^(1/4), where G is three parts largest channel and one part
-  luma, and the level is in proportion to the mean of G over the frame. So what is darker than the scene's level gets one
+  luma, and the level is in proportion to the mean luma of the frame. So what is darker than the scene's level gets one
   gain, which keeps contrast and colour as they are; what is brighter is compressed, and L·L^(1/ratio - 1) rises everywhere.
   No weights, no neighbours: no halo, no rim.
 * Grey in, grey out, as in `lite`: colour differences go through layers without bias and are multiplied, never added to.
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .lite import DARKEST, LiteAdjustment, unshuffle
 from .networks import Unfolding
 
-LEVEL = 1.7          # of the mean of the guide
+LEVEL = 1.85         # of the mean luma, which noise hardly moves; the largest channel grows with it
 FLOOR = 0.02         # smallest level: the gain at ratio 4 is at most 19
 MIX = 0.25           # of the luma in the guide
 
@@ -23,11 +23,15 @@ def _conv(inputs, outputs, k=3, bias=True):
     return nn.Conv2d(inputs, outputs, k, padding=k // 2, bias=bias)
 
 
+def luma_of(image):
+    """(R + 2G + B) / 4 of an array or tensor [n, 3, h, w]."""
+    return 0.25 * (image[:, :1] + 2 * image[:, 1:2] + image[:, 2:])
+
+
 def guide_of(image):
     """What of a pixel the illumination follows; an array or tensor [n, 3, h, w]."""
-    red, green, blue = image[:, :1], image[:, 1:2], image[:, 2:]
     largest = image.max(1, keepdims=True) if not isinstance(image, torch.Tensor) else image.amax(1, keepdim=True)
-    return (1 - MIX) * largest + MIX * 0.25 * (red + 2 * green + blue)
+    return (1 - MIX) * largest + MIX * luma_of(image)
 
 
 class VideoDecomposition(nn.Module):
@@ -35,7 +39,7 @@ class VideoDecomposition(nn.Module):
 
     def forward(self, image, seen=None):
         guide = guide_of(image)
-        mean = guide.mean((2, 3), keepdim=True) if seen is None else seen
+        mean = luma_of(image).mean((2, 3), keepdim=True) if seen is None else seen
         level = (LEVEL * mean).clamp(FLOOR, 1)
         q = (guide ** 4 + level ** 4).pow(1 / 4).clamp(max=1)
         return image / q, q

@@ -12,7 +12,7 @@ from learning.sequences import fitting_ratio, gain  # noqa: E402
 from netpack.export import mac_per_pixel, write_pack  # noqa: E402
 from netpack.load import load  # noqa: E402
 from netpack.runtime import Pack  # noqa: E402
-from netpack.video import Video, guide_of  # noqa: E402
+from netpack.video import Video, luma_of  # noqa: E402
 
 
 def wild(seed=3):
@@ -69,7 +69,7 @@ def test_the_graph_is_the_network_and_comes_back(tmp_path):
 
 def test_the_target_of_a_picture_without_noise_is_what_the_network_starts_from():
     image = (np.random.default_rng(5).random((1, 3, 32, 32)) * 0.2).astype(np.float32)
-    mean = float(guide_of(image).mean())
+    mean = float(luma_of(image).mean())
     found = run(Video().eval(), image[0], 4.0)
     assert np.allclose(found["p0"] * found["l_adjusted"], (image * gain(image, mean, 4.0))[0], rtol=1e-4)
     ratio, factor = fitting_ratio(image, 0.9 * image * gain(image, mean, 5.0), mean)
