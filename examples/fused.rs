@@ -7,8 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::process::ExitCode;
 
 use uretinex::{
-    BackendChoice, Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, Options, Parameters, PixelFormat, Plane, PlaneMut,
-    Quantity,
+    BackendChoice, Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, Options, Parameters, PixelFormat, Plane,
+    PlaneMut, Quantity,
 };
 
 fn main() -> ExitCode {
@@ -51,7 +51,13 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         };
         enhancer.process(
             &Frame::new(spec, &[Plane { data: &frame, stride }])?,
-            &mut FrameMut::new(spec, [PlaneMut { data: &mut made, stride }])?,
+            &mut FrameMut::new(
+                spec,
+                [PlaneMut {
+                    data: &mut made,
+                    stride,
+                }],
+            )?,
             parameters,
         )?;
         let codes = enhancer.read(Quantity::Image)?;

@@ -191,7 +191,11 @@ fn light(x: f32, y: f32, time: f32, camera: bool) -> Rgb {
         for at in cars(time) {
             let ahead = x - at - 0.19;
             let wide = 0.02 + 0.25 * ahead.max(0.0);
-            let beam = if ahead > 0.0 { 0.05 / (1.0 + 30.0 * ahead * ahead) } else { 0.0 };
+            let beam = if ahead > 0.0 {
+                0.05 / (1.0 + 30.0 * ahead * ahead)
+            } else {
+                0.0
+            };
             let beam = beam * (-((y - 0.84) / wide).powi(2)).exp();
             sum = sum.map(|s| s + beam);
         }
@@ -216,7 +220,9 @@ fn main() -> io::Result<()> {
     let numbers: Vec<usize> = arguments.iter().take(3).filter_map(|a| a.parse().ok()).collect();
     let camera = arguments.get(3).is_some_and(|a| a == "camera");
     let ([width, height, frames], true) = (&numbers[..], camera || arguments.len() == 3) else {
-        return Err(io::Error::other("usage: night_clip WIDTH HEIGHT FRAMES [camera] > frames.rgb"));
+        return Err(io::Error::other(
+            "usage: night_clip WIDTH HEIGHT FRAMES [camera] > frames.rgb",
+        ));
     };
     let [width, height, frames] = [*width, *height, *frames];
     let mut out = BufWriter::new(io::stdout().lock());
