@@ -17,24 +17,51 @@ impl Affine {
         (a[0] + a[1] * x + a[2] * y, a[3] + a[4] * x + a[5] * y)
     }
 
-    /// The least squares fit of offsets at places, each with a weight; `None` where they do not determine one.
-    pub fn fit(samples: impl Iterator<Item = ([f64; 2], [f64; 2], f64)>) -> Option<Self> {
-        let mut normal = [[0.0; 4]; 3];
-        let mut other = [0.0; 3];
-        for ([x, y], [dx, dy], weight) in samples {
-            let p = [1.0, x, y];
-            for i in 0..3 {
-                for j in 0..3 {
-                    normal[i][j] += weight * p[i] * p[j];
-                }
-                normal[i][3] += weight * p[i] * dx;
-                other[i] += weight * p[i] * dy;
+    /// The least squares fit of offsets at places, each with a weight; `None` where they do not determine one. Sums are
+    /// made of [`LANES`] partial ones, so that a GPU can make the same.
+    pub fn fit(samples: impl Iterator<Item = ([f32; 2], [f32; 2], f32)>) -> Option<Self> {
+        let mut lanes = [[0.0f32; LANES]; 12];
+        for (i, ([x, y], [dx, dy], w)) in samples.enumerate() {
+            let (wx, wy) = (w * x, w * y);
+            let terms = [
+                w,
+                wx,
+                wy,
+                wx * x,
+                wx * y,
+                wy * y,
+                w * dx,
+                wx * dx,
+                wy * dx,
+                w * dy,
+                wx * dy,
+                wy * dy,
+            ];
+            for (lanes, term) in lanes.iter_mut().zip(terms) {
+                lanes[i % LANES] += term;
             }
         }
-        let second = [0, 1, 2].map(|i| [normal[i][0], normal[i][1], normal[i][2], other[i]]);
-        let (a, b) = (solve(normal)?, solve(second)?);
+        let [w, x, y, xx, xy, yy, dx, xdx, ydx, dy, xdy, ydy] = lanes.map(|lanes| f64::from(halved(lanes)));
+        let a = solve([[w, x, y, dx], [x, xx, xy, xdx], [y, xy, yy, ydx]])?;
+        let b = solve([[w, x, y, dy], [x, xx, xy, xdy], [y, xy, yy, ydy]])?;
         Some(Self([a[0], a[1], a[2], b[0], b[1], b[2]]))
     }
+}
+
+/// Partial sums of a fit.
+const LANES: usize = 256;
+
+/// The sum of partial sums, a power of 2 of them: the second half is added to the first until one is left.
+#[inline(always)]
+fn halved<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut half = N / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// Solves N linear equations, the right side in the last column, by elimination; `None` for a singular system.
@@ -66,6 +93,8 @@ fn solve<const N: usize, const M: usize>(mut m: [[f64; M]; N]) -> Option<[f64; N
 /// Products of the six derivatives with each other and with the difference, summed: the upper triangle, then the right
 /// side.
 const SUMS: usize = 27;
+/// Partial sums of a row, made of every so manieth pixel each: the threads of a GPU's warp.
+const WARP: usize = 32;
 /// Rows that one task takes.
 const STRIP: usize = 16;
 /// About so many pixels of a copy are looked at.
@@ -109,7 +138,7 @@ pub(super) fn refine(
         let out = unsafe { &mut out.part(strip..strip + 1)[0] };
         *out = [0.0; SUMS];
         for y in (strip * STRIP..now.height.min((strip + 1) * STRIP)).step_by(stride) {
-            let mut row = [0.0f32; SUMS];
+            let mut row = [[0.0f32; WARP]; SUMS];
             collect(
                 capabilities,
                 now,
@@ -121,7 +150,7 @@ pub(super) fn refine(
                 stride,
                 &mut row,
             );
-            for (sum, value) in out.iter_mut().zip(row) {
+            for (sum, value) in out.iter_mut().zip(per_pixel(now, scale as f32, row)) {
                 *sum += f64::from(value);
             }
         }
@@ -160,7 +189,7 @@ pub(super) fn refine(
 }
 
 vectorised! {
-    fn collect(now: &Small, before: &Small, scale: f32, noise: f32, affine: &[f64; 6], y: usize, stride: usize, sums: &mut [f32; SUMS]) = collect_row
+    fn collect(now: &Small, before: &Small, scale: f32, noise: f32, affine: &[f64; 6], y: usize, stride: usize, sums: &mut [[f32; WARP]; SUMS]) = collect_row
 }
 
 #[inline(always)]
@@ -173,13 +202,11 @@ fn collect_row(
     affine: &[f64; 6],
     y: usize,
     stride: usize,
-    sums: &mut [f32; SUMS],
+    sums: &mut [[f32; WARP]; SUMS],
 ) {
     let (width, height) = (now.width, now.height);
     let a = affine.map(|v| v as f32);
-    // Derivatives by a1, a2, a4 and a5 are scaled to the picture's half width, to keep the system well conditioned in
-    // 32-bit sums; undone at the end.
-    let unit = 1.0 / (0.5 * width as f32 * scale);
+    let unit = unit(now, scale);
     let inverse = 1.0 / (noise * noise).max(1e-8);
     let py = (y as f32 + 0.5 - 0.5 * height as f32) * scale;
     let here = now.from(0, y as isize);
@@ -206,19 +233,26 @@ fn collect_row(
             let (gx, gy) = (0.5 * (right - left) / scale, 0.5 * (below - above) / scale);
             let (ux, uy) = (px * unit, py * unit);
             let d = [gx, gx * ux, gx * uy, gy, gy * ux, gy * uy];
-            let mut next = 0;
+            let (mut next, lane) = (0, x / stride % WARP);
             for i in 0..6 {
                 let scaled = weight * d[i];
                 for j in i..6 {
-                    sums[next] += scaled * d[j];
+                    sums[next][lane] += scaled * d[j];
                     next += 1;
                 }
-                sums[21 + i] += scaled * difference;
+                sums[21 + i][lane] += scaled * difference;
             }
         }
         x += stride;
     }
+}
+
+/// A row's sums without the scale of its derivatives.
+#[allow(clippy::needless_range_loop)]
+fn per_pixel(now: &Small, scale: f32, sums: [[f32; WARP]; SUMS]) -> [f32; SUMS] {
+    let unit = unit(now, scale);
     let units = [1.0, unit, unit, 1.0, unit, unit];
+    let mut sums = sums.map(halved);
     let mut next = 0;
     for i in 0..6 {
         for j in i..6 {
@@ -227,4 +261,12 @@ fn collect_row(
         }
         sums[21 + i] /= units[i];
     }
+    sums
+}
+
+/// What coordinates are multiplied by: derivatives by a1, a2, a4 and a5 are scaled to the picture's half width, to keep the
+/// system well conditioned in 32-bit sums.
+#[inline(always)]
+fn unit(now: &Small, scale: f32) -> f32 {
+    1.0 / (0.5 * now.width as f32 * scale)
 }

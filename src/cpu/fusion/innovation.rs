@@ -104,14 +104,16 @@ fn measure_blocks(work: &Work<'_>, row: usize, mut expected: [&mut [f32]; 4], ce
         };
         let mut left = 0;
         while left < width {
-            // Blocks that move alike are moved together.
+            // Blocks that move alike are moved together, those that come from the picture's edges on their own.
             let vector = work.past.motion.vector(left / BLOCK, row);
+            let shift = Shift::new(vector);
+            let inside = |left: usize| shift.is_inside((width, height), (left, top), BLOCK.min(width - left));
+            let alike = |left: usize| work.past.motion.vector(left / BLOCK, row) == vector && inside(left);
             let mut right = left + BLOCK;
-            while right < width && right - left < RUN && work.past.motion.vector(right / BLOCK, row) == vector {
+            while right < width && right - left < RUN && inside(left) && alike(right) {
                 right += BLOCK;
             }
             let n = right.min(width) - left;
-            let shift = Shift::new(vector);
             let shift = if whole { shift.whole() } else { shift };
             moved(from, width, height, left, top, n, &shift, expected);
             left += n;

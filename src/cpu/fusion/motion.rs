@@ -155,31 +155,32 @@ impl Motion {
         noise: f32,
     ) -> Affine {
         const LEVEL: usize = 1;
-        let scale = (2 << LEVEL) as f64;
+        let scale = (2 << LEVEL) as f32;
         let field = &self.fields[LEVEL];
         let size = [now.levels[LEVEL].width, now.levels[LEVEL].height];
         let place = |i: usize| {
             let block = [i % field.columns, i / field.columns];
-            [0, 1].map(|k| ((block[k] * STEP + STEP / 2) as f64 - 0.5 * size[k] as f64) * scale)
+            [0, 1].map(|k| ((block[k] * STEP + STEP / 2) as f32 - 0.5 * size[k] as f32) * scale)
         };
         let offset = |i: usize| {
             let Vector { x, y } = field.vectors[i];
-            [x, y].map(|v| f64::from(v) * scale)
+            [x, y].map(|v| f32::from(v) * scale)
         };
         // The median is right as long as half of the blocks move with the camera; the fit is of those near it.
         let mut camera = Affine([
-            field.median(|v| v.x) * scale,
+            field.median(|v| v.x) * f64::from(scale),
             0.0,
             0.0,
-            field.median(|v| v.y) * scale,
+            field.median(|v| v.y) * f64::from(scale),
             0.0,
             0.0,
         ]);
         for _ in 0..2 {
+            let a = camera.0.map(|v| v as f32);
             let samples = (0..field.vectors.len()).map(|i| {
                 let ([x, y], [dx, dy]) = (place(i), offset(i));
-                let (ex, ey) = camera.at(x, y);
-                let far = ((dx - ex).powi(2) + (dy - ey).powi(2)) / (scale * scale);
+                let (ex, ey) = (dx - (a[0] + a[1] * x + a[2] * y), dy - (a[3] + a[4] * x + a[5] * y));
+                let far = (ex * ex + ey * ey) / (scale * scale);
                 ([x, y], [dx, dy], 1.0 / (1.0 + far * far))
             });
             camera = Affine::fit(samples).unwrap_or(camera);

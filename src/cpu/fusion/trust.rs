@@ -33,6 +33,11 @@ const RATIO: (f32, f32) = (1.0, 1.6);
 const DEVIATIONS: (f32, f32) = (0.25, 1.28);
 /// What a ratio counts as noise at least, in squared codes: less than rounding to 8 bits leaves.
 const LEAST_DETAIL: f32 = 0.05;
+/// The most that a square counts as in that ratio, in squared codes, and the units of the sums.
+const MOST_SQUARE: f32 = 4095.0;
+const SQUARE_UNITS: f32 = 4096.0;
+/// Units of the sum of shares: whole numbers, whose sum does not depend on their order.
+const SHARE_UNITS: f32 = 65536.0;
 /// The least variances, in squared codes: those of rounding to 8 bits, averaged over ever larger areas.
 const LEAST: [f32; 3] = [0.1, 0.02, 0.01];
 /// Samples in the mean of a cell's squares, and in that of three channels' means.
@@ -140,12 +145,11 @@ impl Judge {
                 }
             }
         });
-        let sum: f32 = trust
+        let sum: u64 = trust
             .iter()
-            .map(|trust| trust.share)
-            .filter(|share| share.is_finite())
+            .map(|trust| u64::from((trust.share * SHARE_UNITS + 0.5) as u32))
             .sum();
-        sum / trust.len() as f32
+        sum as f32 / (SHARE_UNITS * trust.len() as f32)
     }
 
     /// Marks the cells with the least texture for their intensity.
@@ -211,13 +215,15 @@ impl Judge {
 
     /// How far the noise is an encoder's, from 0 to 1.
     fn encoded(&self, cells: &[Cell]) -> f32 {
-        let (mut temporal, mut spatial) = (0.0f64, 0.0f64);
+        // In whole numbers, whose sum does not depend on their order.
+        let fixed = |square: f32| u64::from((square.min(MOST_SQUARE) * SQUARE_UNITS + 0.5) as u32);
+        let (mut temporal, mut spatial) = (0, 0);
         for cell in self.flat.iter().map(|&i| &cells[i as usize]) {
             let most = 4.0 * self.curves[0].at(Place::of(cell.intensity));
-            temporal += f64::from((cell.energy / (1.0 + cell.spread)).min(most));
-            spatial += f64::from(cell.detail + LEAST_DETAIL);
+            temporal += fixed((cell.energy / (1.0 + cell.spread)).min(most));
+            spatial += fixed(cell.detail + LEAST_DETAIL);
         }
-        let ratio = (temporal / spatial.max(1e-9)) as f32;
+        let ratio = (temporal as f64 / spatial.max(1) as f64) as f32;
         ((ratio - RATIO.0) / (RATIO.1 - RATIO.0)).clamp(0.0, 1.0)
     }
 

@@ -24,6 +24,15 @@ impl Shift {
         }
     }
 
+    /// Whether all pixels are there that `n` pixels and up to one block's rows at a place come from, in a plane of `size`.
+    #[inline(always)]
+    pub fn is_inside(&self, size: (usize, usize), (x, y): (usize, usize), n: usize) -> bool {
+        let (from_x, from_y) = (x as isize + self.x, y as isize + self.y);
+        let (w, h) = (size.0 as isize, size.1 as isize);
+        let rows = BLOCK.min(size.1 - y) as isize;
+        from_x >= 1 && from_x + n as isize + 2 <= w && from_y >= 1 && from_y + rows + 2 <= h
+    }
+
     /// The same without the part of a pixel.
     #[inline(always)]
     pub fn whole(self) -> Self {
@@ -71,9 +80,7 @@ pub(super) fn moved(
     let (from_x, from_y) = (x as isize + shift.x, y as isize + shift.y);
     let (w, h) = (width as isize, height as isize);
     let rows = BLOCK.min(height - y);
-    let inside =
-        from_x >= 1 && from_x + n as isize + 2 <= w && from_y >= 1 && from_y + rows as isize + 2 <= h && n <= RUN;
-    if !inside {
+    if n > RUN || !shift.is_inside((width, height), (x, y), n) {
         // At the picture's edges the whole pixel will do.
         for j in 0..rows {
             let start = (from_y + j as isize).clamp(0, h - 1) as usize * width;
