@@ -24,6 +24,7 @@ pub(crate) use preview::Preview;
 pub(crate) use {
     colour::{Guide, Planes, Relit, compose, ingest},
     engine::operators,
+    fusion::Fusion,
     networks::Networks,
     threads::Pool,
     update::update,

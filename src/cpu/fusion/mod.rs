@@ -101,6 +101,38 @@ impl Fusion {
         }
     }
 
+    /// What was computed of the last frame that had a memory, by the names of a GPU's parts and in their order of numbers.
+    #[cfg(test)]
+    pub fn parts(&self) -> Vec<(&'static str, Vec<f32>)> {
+        let copies = |pyramid: &Pyramid| {
+            let border = -(pyramid::BORDER as isize);
+            let levels = pyramid.levels.iter();
+            levels.flat_map(|level| level.from(border, border).to_vec()).collect()
+        };
+        let vectors = self.motion.vectors().flat_map(|v| [v.x, v.y].map(f32::from));
+        let cells = self.cells.iter().flat_map(|cell| {
+            let [r, g, b] = cell.means;
+            [cell.energy, cell.detail, cell.intensity, cell.spread, r, g, b, 0.0]
+        });
+        let trust = self.trust.iter().flat_map(|trust| [trust.share, trust.precision]);
+        vec![
+            ("now", copies(&self.now)),
+            ("before", copies(&self.before)),
+            ("vectors", vectors.collect()),
+            ("texture", self.judge.texture.clone()),
+            ("cells", cells.collect()),
+            ("broad", self.judge.broad.clone()),
+            ("trust", trust.collect()),
+            ("count", self.count.data.to_vec()),
+        ]
+    }
+
+    /// Damages the memory: every so manieth value of the counts.
+    #[cfg(test)]
+    pub fn damage_counts(&mut self, step: usize, value: f32) {
+        self.count.data.iter_mut().step_by(step).for_each(|v| *v = value);
+    }
+
     /// Fuses `image` with the memory, in place. `temporal`, from 0 to 1, is the share of the memory that is used;
     /// `expected`, of three channels, and `expected_count`, of one, are room to work in. Returns whether the picture was
     /// another one altogether, in which case it stays as it is.

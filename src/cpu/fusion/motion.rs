@@ -111,6 +111,12 @@ impl Motion {
         field.vectors[row * field.columns + column]
     }
 
+    /// All vectors, those of the picture first.
+    #[cfg(test)]
+    pub fn vectors(&self) -> impl Iterator<Item = Vector> {
+        self.fields.iter().flat_map(|field| field.vectors.iter().copied())
+    }
+
     /// Forgets the motion of earlier frames.
     pub fn clear(&mut self) {
         for field in &mut self.fields {

@@ -54,8 +54,8 @@ pub(super) struct Judge {
     /// Of pixels, of cells' means, of means over 3 × 3 cells.
     curves: [Curve; 3],
     /// For each cell the squared gradient of the memory, then the mean square over 3 × 3 cells.
-    texture: Vec<f32>,
-    broad: Vec<f32>,
+    pub texture: Vec<f32>,
+    pub broad: Vec<f32>,
     /// For each cell its squares over their variances: of pixels, of the cell's means, of means over 3 × 3 cells.
     ratios: Vec<[f32; 3]>,
     /// The cells that the noise is learnt from.

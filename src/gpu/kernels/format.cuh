@@ -31,8 +31,10 @@ struct Surface {
 // Mirrors Settings of launch.rs.
 struct Settings {
     u32 ratio;
-    float strength;
+    float strength, most;
+    u32 fresh;
     u64 luma_in, luma_out;
+    u32 cut, unused;
     Surface input, output;
 };
 

@@ -115,17 +115,24 @@ pub(crate) struct Settings {
     pub ratio: u32,
     /// Share of the result over the input, 0 to 1.
     pub strength: f32,
+    /// The most frames that a pixel may have in it where frames are fused, 1 or more.
+    pub most: f32,
+    /// 1: the frame is the first of its stream, and nothing is taken from the memory.
+    pub fresh: u32,
     /// Sum of I's luma over the working size, in units of 2^-16; [`luma_mean`](crate::cpu::luma_mean) makes it a mean.
     pub luma_in: u64,
     /// The same of the frame that goes out, over the frame's size.
     pub luma_out: u64,
+    /// 1, once frames are fused: the frame shows another scene than the one before.
+    pub cut: u32,
+    pub unused: u32,
     /// The frame that comes in.
     pub input: Surface,
     /// The frame that goes out.
     pub output: Surface,
 }
 
-// SAFETY: numbers of 4, 4, 8, 8, 48 and 48 bytes, each aligned where it stands.
+// SAFETY: numbers of 4, 4, 4, 4, 8, 8, 4, 4, 48 and 48 bytes, each aligned where it stands.
 unsafe impl Plain for Settings {}
 
 impl Settings {

@@ -2,6 +2,7 @@
 
 mod compose;
 mod format;
+mod fusion;
 mod ingest;
 mod launch;
 mod storage;
@@ -12,6 +13,9 @@ mod update;
 pub(crate) use compose::Compose;
 #[cfg(test)]
 pub(crate) use compose::ComposeArguments;
+#[cfg(test)]
+pub(crate) use fusion::FusionArguments;
+pub(crate) use fusion::{Fusion, Parts};
 pub(crate) use ingest::Ingest;
 #[cfg(test)]
 pub(crate) use ingest::IngestArguments;
@@ -22,4 +26,13 @@ pub(crate) use update::Update;
 pub(crate) use update::UpdateArguments;
 
 /// All files of kernels.
-pub(crate) static MODULES: [&Module; 3] = [&ingest::MODULE, &update::MODULE, &compose::MODULE];
+pub(crate) static MODULES: [&Module; 8] = [
+    &ingest::MODULE,
+    &fusion::PYRAMID,
+    &fusion::MOTION,
+    &fusion::CAMERA,
+    &fusion::FUSE,
+    &fusion::TRUST,
+    &update::MODULE,
+    &compose::MODULE,
+];

@@ -120,8 +120,8 @@ struct F16 {
     DEVICE u32 pack(const float v[2]) { return to_half(v[0]) | to_half(v[1]) << 16; }
 };
 
-// Adds every thread's value to `sum`. All 256 threads of the block call it, once in a kernel. The values are whole
-// numbers, so the order in which blocks come does not matter.
+// Adds every thread's value to `sum`. All 256 threads of the block call it, with a barrier before they do so again. The
+// values are whole numbers, so the order in which blocks come does not matter.
 DEVICE void block_add(u32 value, u64 *sum) {
     __shared__ u32 warps[8];
     const u32 thread = threadIdx.y * blockDim.x + threadIdx.x;

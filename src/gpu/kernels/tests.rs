@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod cases;
+mod fusion;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use crate::frame::{Colorimetry, FrameSpec, PixelFormat};
 use crate::gpu::kernels::MODULES;
 use crate::gpu::kernels::compose::{Compose, ComposeArguments, MODULE as COMPOSE};
 use crate::gpu::kernels::format::{Component, Format};
+use crate::gpu::kernels::fusion::{FusionArguments, Parts};
 use crate::gpu::kernels::ingest::{Ingest, IngestArguments, MODULE as INGEST};
 use crate::gpu::kernels::launch::{Launch, Settings, Surface};
 use crate::gpu::kernels::storage::Storage;
@@ -358,7 +360,9 @@ fn guided_filter_as_on_the_processor() {
 #[test]
 fn arguments_lie_as_in_the_sources() {
     let mut program = String::from("#include <cstddef>\n");
-    for file in ["ingest", "update", "compose"] {
+    for file in [
+        "ingest", "pyramid", "motion", "camera", "fuse", "trust", "update", "compose",
+    ] {
         program += &format!("namespace {file} {{\n#include \"{file}.cu\"\n}}\n");
     }
     macro_rules! same {
@@ -374,18 +378,29 @@ fn arguments_lie_as_in_the_sources() {
     }
     same! {
         "" Surface: address stride;
-        "" Settings: ratio strength luma_in luma_out input output;
+        "" Settings: ratio strength most fresh luma_in luma_out cut unused input output;
         "" Component: plane offset step;
         "" Format: width height model wide shift maximum sub_x sub_y cosited_x cosited_y carried colour fourth kr kg kb
             black scale middle rv gu gv bu code_black code_span code_middle code_u code_v;
         "ingest::" IngestArguments: settings image image_half working_width working_height padded_width padded_height
             format;
+        "" FusionArguments: settings image image_half past count expected now before vectors sums cells texture broad trust
+            state width height level last;
         "update::" UpdateArguments: image r l p q pixels gamma lambda reserved;
         "compose::" ComposeArguments: settings image r adjusted fitted smooth working_width working_height padded_width
             padded_height format;
     }
     // The headers stand outside the namespaces.
-    program.insert_str(0, "#include \"format.cuh\"\n");
+    program.insert_str(0, "#include \"format.cuh\"\n#include \"fusion.cuh\"\n");
+    let sizes = Parts::bytes((1, 1));
+    for (part, bytes) in [
+        ("State", sizes.state),
+        ("Cell", sizes.cells),
+        ("Trust", sizes.trust),
+        ("Vector", sizes.vectors / 4),
+    ] {
+        program += &format!("static_assert(sizeof({part}) == {bytes}, \"{part}\");\n");
+    }
     let path = std::env::temp_dir().join(format!("uretinex-layout-{}.cpp", std::process::id()));
     std::fs::write(&path, program).expect("write a program");
     compile(&[OsString::from("-fsyntax-only"), path.clone().into()]);

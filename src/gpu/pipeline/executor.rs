@@ -176,10 +176,9 @@ impl GpuExecutor {
         Settings {
             ratio: self.workspace.storage.bits(parameters.ratio),
             strength: parameters.strength,
-            luma_in: 0,
-            luma_out: 0,
             input,
             output,
+            ..Settings::default()
         }
     }
 
