@@ -25,7 +25,7 @@ pub use tensorrt::{
 mod for_tests {
     pub(crate) use super::driver::{Device, EventHandle, GraphHandle, PinnedMemory, StreamHandle, load, symbol};
     pub(crate) use super::kernels::{
-        ComposeArguments, IngestArguments, Launch, Settings, Storage, Surface, UpdateArguments,
+        ComposeArguments, FusionArguments, IngestArguments, Launch, Settings, Storage, Surface, UpdateArguments,
     };
     pub(crate) use super::networks::{Inference, Loaded, Source};
     pub(crate) use super::pipeline::GpuExecutor;

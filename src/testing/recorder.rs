@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{
-    ComposeArguments, Device, EventHandle, GraphHandle, IngestArguments, Launch, PinnedMemory, Settings, StreamHandle,
-    Surface, UpdateArguments,
+    ComposeArguments, Device, EventHandle, FusionArguments, GraphHandle, IngestArguments, Launch, PinnedMemory,
+    Settings, StreamHandle, Surface, UpdateArguments,
 };
 use crate::testing::allocations::Uncounted;
 
@@ -93,6 +93,27 @@ impl Uses {
         } else if kind("update_") {
             let a: UpdateArguments = arguments.get()?;
             Self::new(vec![a.image, a.r, a.l, a.q], vec![a.p, a.q])
+        } else if let Some(a) = arguments.get::<FusionArguments>() {
+            let (reads, writes) = match launch.kernel {
+                "pyramid_half" => (vec![a.image, a.past], vec![a.now, a.before]),
+                "pyramid_next" => (vec![a.now, a.before], vec![a.now, a.before]),
+                "motion_search" => (vec![a.now, a.before, a.state], vec![a.vectors]),
+                "motion_follow" | "motion_vectors" => (vec![a.now, a.before, a.state, a.vectors], vec![a.vectors]),
+                "camera_start" => (vec![a.vectors], vec![a.state]),
+                "camera_sums" => (vec![a.now, a.before, a.state], vec![a.sums]),
+                "camera_step" => (vec![a.sums, a.state], vec![a.state]),
+                "fuse_expect" => (vec![a.past, a.count, a.vectors], vec![a.expected]),
+                "fuse_cells" => (vec![a.image, a.expected, a.before], vec![a.cells, a.texture, a.state]),
+                "trust_limit" | "trust_learn" => (vec![a.state], vec![a.state]),
+                "trust_flat" => (vec![a.cells, a.texture, a.state], vec![a.broad, a.state]),
+                "trust_share" => (vec![a.cells, a.broad, a.state], vec![a.trust, a.state]),
+                "fuse_merge" => (
+                    vec![a.image, a.expected, a.trust, a.state],
+                    vec![a.settings, a.image, a.image_half, a.past, a.count, a.vectors],
+                ),
+                _ => return None,
+            };
+            Self::new([reads, vec![a.settings]].concat(), writes)
         } else {
             let a: ComposeArguments = arguments.get()?;
             let composes = |planes: &[u64]| Self {

@@ -41,6 +41,12 @@ const CUT: f32 = 0.1;
 /// The intensity at which the noise is asked for that motion has to be better than: a dark grey.
 const GREY: f32 = 0.2;
 
+/// The most frames that a pixel may have in it, 1 or more, where `temporal`, from 0 to 1, is the share of the memory that is
+/// used.
+pub(crate) fn most_frames(temporal: f32) -> f32 {
+    1.0 + temporal * (MOST - 1.0)
+}
+
 /// The memory of one stream's picture.
 pub(crate) struct Fusion {
     /// The fused picture of the frame before.
@@ -176,7 +182,7 @@ impl Fusion {
                 expected,
                 count: expected_count,
                 trust: &self.trust,
-                most: 1.0 + temporal * (MOST - 1.0),
+                most: most_frames(temporal),
             };
             merge(pool, capabilities, &memory, image, &mut self.count);
         } else {

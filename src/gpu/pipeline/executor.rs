@@ -4,12 +4,15 @@
 //! one frame's at a time; what each pending frame has of its own is in `Slot`. Inside the graph, Illumination of a round
 //! runs on a second stream beside Restoration.
 //!
+//! Frames that stand alone and frames that are fused with the stream's memory have a graph each, of which the second is
+//! captured when the first such frame comes. The memory stays on the device from frame to frame.
+//!
 //! Every call that fails waits for what it has issued, so that the caller's memory is its own again.
 
 use std::sync::Arc;
 
 use crate::backend::{DeviceId, Executor, MemoryFigures, none_pending, pending};
-use crate::cpu::luma_mean;
+use crate::cpu::{luma_mean, most_frames};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, RawStream};
 use crate::gpu::driver::{Device, Entered, Graph, Pinned, StreamHandle};
@@ -19,7 +22,7 @@ use crate::gpu::pipeline::slot::Slot;
 use crate::gpu::pipeline::timings::Timings;
 use crate::gpu::pipeline::workspace::{Streams, Workspace};
 use crate::pack::Precisions;
-use crate::stages::{Parameters, Plan, Quantity, Report, Stage, StageTimes, Stages, Step, unfold};
+use crate::stages::{Parameters, Plan, Quantity, Report, Stage, StageTimes, Stages, Step, steps_through_time, unfold};
 
 /// Frames that can be pending at once.
 const DEPTH: usize = 2;
@@ -34,10 +37,13 @@ pub(crate) struct GpuExecutor {
     /// The slot of the oldest pending frame, and how many there are.
     oldest: usize,
     pending: usize,
-    steps: Arc<[Step]>,
-    recorded: Recorded,
+    alone: Way,
+    through_time: Way,
+    /// Whether the memory holds the picture of the frame before, or will when what was issued is done.
+    filled: bool,
     /// What the block of settings holds where steps are executed one by one.
     current: Settings,
+    cut: bool,
     timings: Timings,
     /// Planes on their way to `read`.
     transfer: Pinned,
@@ -45,15 +51,31 @@ pub(crate) struct GpuExecutor {
     device: Arc<dyn Device>,
 }
 
-/// The frame as a graph.
-#[derive(Default)]
-struct Recorded {
+/// A frame's steps, and the frame as a graph.
+struct Way {
+    steps: Arc<[Step]>,
     /// `None` where steps cannot be captured: they are then issued one after the other for every frame.
     graph: Option<Graph>,
     /// What addresses and strides of the recorded frames are multiples of, in bytes; 0: nothing is recorded.
     alignment: u32,
     /// A capture has failed; none is tried any more.
     refused: bool,
+}
+
+impl Way {
+    fn new(steps: Arc<[Step]>) -> Self {
+        Self {
+            steps,
+            graph: None,
+            alignment: 0,
+            refused: false,
+        }
+    }
+}
+
+/// Whether a frame is fused with the stream's memory.
+fn is_through_time(plan: &Plan) -> bool {
+    plan.parameters.temporal > 0.0
 }
 
 impl Drop for GpuExecutor {
@@ -79,23 +101,32 @@ impl GpuExecutor {
             slots: [slot()?, slot()?],
             oldest: 0,
             pending: 0,
-            steps,
-            recorded: Recorded::default(),
+            alone: Way::new(steps),
+            through_time: Way::new(steps_through_time().into()),
+            filled: false,
             current: Settings::default(),
+            cut: false,
             timings: Timings::default(),
             transfer: Pinned::new(&device, workspace.planes.image.bytes())?,
             workspace,
             streams,
             device,
         };
-        executor.record(STAGED)?;
+        executor.record(false, STAGED)?;
         Ok(executor)
     }
 
     /// What addresses and strides of recorded frames are multiples of.
     #[cfg(test)]
     pub fn alignment(&self) -> u32 {
-        self.recorded.alignment
+        self.alone.alignment
+    }
+
+    fn way(&mut self, through_time: bool) -> &mut Way {
+        match through_time {
+            true => &mut self.through_time,
+            false => &mut self.alone,
+        }
     }
 
     /// Runs `work` with the context current; waits for everything issued if it fails.
@@ -105,77 +136,104 @@ impl GpuExecutor {
         let outcome = work(self);
         if outcome.is_err() {
             self.streams.drain();
+            self.filled = false;
         }
         outcome
     }
 
+    /// Records frames that go one way unless they have been, for the same `alignment` or less.
+    fn ensure_recorded(&mut self, through_time: bool, alignment: u32) -> Result<()> {
+        let recorded = self.way(through_time).alignment;
+        match alignment < recorded || recorded == 0 {
+            true => self.record(through_time, alignment),
+            false => Ok(()),
+        }
+    }
+
     /// Records a frame whose addresses and strides are multiples of `alignment` bytes, a power of two up to 16: as a
     /// graph, or, where that cannot be captured, as steps that have been issued once.
-    fn record(&mut self, alignment: u32) -> Result<()> {
+    fn record(&mut self, through_time: bool, alignment: u32) -> Result<()> {
         self.guarded(|this| {
-            this.recorded.graph = None;
-            this.recorded.alignment = 0;
+            let way = this.way(through_time);
+            way.graph = None;
+            way.alignment = 0;
+            let mut refused = way.refused;
             let streams = this.streams.clone();
             streams.compute.drain()?;
-            if !this.recorded.refused {
-                match this.capture(alignment) {
-                    Ok(graph) => this.recorded.graph = Some(graph),
+            if !refused {
+                match this.capture(through_time, alignment) {
+                    Ok(graph) => this.way(through_time).graph = Some(graph),
                     Err(error) => {
                         Graph::abandon(&streams.compute);
                         log::warn!(
                             "the stages of a frame cannot be captured as a graph and are issued one by one: {error}"
                         );
-                        this.recorded.refused = true;
+                        refused = true;
                     }
                 }
             }
-            if this.recorded.refused {
-                this.issue_steps()?;
+            if refused {
+                this.issue_steps(through_time)?;
                 streams.compute.drain()?;
+                // What was issued has gone into the memory.
+                this.filled = false;
             }
-            this.recorded.alignment = alignment;
+            let way = this.way(through_time);
+            way.refused = refused;
+            way.alignment = alignment;
             Ok(())
         })
     }
 
-    fn capture(&mut self, alignment: u32) -> Result<Graph> {
+    fn capture(&mut self, through_time: bool, alignment: u32) -> Result<Graph> {
         let streams = self.streams.clone();
         Graph::begin(&streams.compute)?;
         self.workspace.launch_ingest(alignment, &streams.compute)?;
-        self.issue_steps()?;
+        self.issue_steps(through_time)?;
         self.workspace.launch_compose(alignment, &streams.compute)?;
         Graph::end(&streams.compute)
     }
 
-    fn issue_steps(&mut self) -> Result<()> {
+    fn issue_steps(&mut self, through_time: bool) -> Result<()> {
+        let steps = self.way(through_time).steps.clone();
         let (workspace, streams) = (&mut self.workspace, &self.streams);
-        self.steps
-            .iter()
-            .try_for_each(|&step| workspace.issue(step, streams, false))
+        steps.iter().try_for_each(|&step| workspace.issue(step, streams, false))
     }
 
-    /// Issues one frame between `input` and `output`. `slot` has no frame pending.
-    fn replay(&mut self, slot: usize, parameters: Parameters, (input, output): (Surface, Surface)) -> Result<()> {
+    /// Issues one frame between `input` and `output`, which goes a way that is recorded. `slot` has no frame pending.
+    fn replay(&mut self, slot: usize, plan: &Plan, surfaces: (Surface, Surface)) -> Result<()> {
         let streams = self.streams.clone();
         let compute = &streams.compute;
-        let settings = self.settings(parameters, (input, output));
+        let through_time = is_through_time(plan);
+        let settings = self.settings(plan, surfaces);
         self.slots[slot].send_settings(&settings, &self.workspace.settings, compute)?;
-        match &self.recorded.graph {
+        let way = self.way(through_time);
+        let alignment = way.alignment;
+        match &way.graph {
             Some(graph) => graph.launch(compute)?,
             None => {
-                self.workspace.launch_ingest(self.recorded.alignment, compute)?;
-                self.issue_steps()?;
-                self.workspace.launch_compose(self.recorded.alignment, compute)?;
+                self.workspace.launch_ingest(alignment, compute)?;
+                self.issue_steps(through_time)?;
+                self.workspace.launch_compose(alignment, compute)?;
             }
         }
+        self.filled = through_time;
         self.slots[slot].request_results(&self.workspace.settings, compute)
     }
 
     /// The block of settings for a frame.
-    fn settings(&self, parameters: Parameters, (input, output): (Surface, Surface)) -> Settings {
+    fn settings(&self, plan: &Plan, (input, output): (Surface, Surface)) -> Settings {
+        let Parameters {
+            ratio,
+            strength,
+            temporal,
+            ..
+        } = plan.parameters;
         Settings {
-            ratio: self.workspace.storage.bits(parameters.ratio),
-            strength: parameters.strength,
+            ratio: self.workspace.storage.bits(ratio),
+            strength,
+            most: most_frames(temporal),
+            fresh: (plan.fresh || !self.filled).into(),
             input,
             output,
             ..Settings::default()
@@ -184,12 +242,13 @@ impl GpuExecutor {
 
     /// The report of the frame in `slot`, once it has been computed.
     fn report(&self, slot: usize) -> Result<Report> {
-        let (input, output) = self.slots[slot].results()?;
+        let results = self.slots[slot].results()?;
         let geometry = &self.workspace.geometry;
         let (width, height) = geometry.working;
         Ok(Report {
-            luma_in: luma_mean(input, width * height),
-            luma_out: luma_mean(output, geometry.spec.width * geometry.spec.height),
+            luma_in: luma_mean(results.luma_in, width * height),
+            luma_out: luma_mean(results.luma_out, geometry.spec.width * geometry.spec.height),
+            cut: results.cut,
             ..Report::default()
         })
     }
@@ -235,7 +294,8 @@ impl Stages for GpuExecutor {
             this.timings.used = 0;
             let streams = this.streams.clone();
             this.slots[0].upload(input, &streams.upload, &streams.compute)?;
-            this.current = this.settings(Parameters::default(), this.slots[0].surfaces());
+            this.current = this.settings(&Plan::single(Parameters::default()), this.slots[0].surfaces());
+            this.cut = false;
             this.resend()?;
             this.timed(Stage::Ingest, |workspace, streams| {
                 workspace.launch_ingest(STAGED, &streams.compute)
@@ -247,12 +307,28 @@ impl Stages for GpuExecutor {
 
     fn run(&mut self, step: Step, plan: &Plan) -> Result<()> {
         self.guarded(|this| {
-            if step == Step::Adjust {
-                this.current.ratio = this.workspace.storage.bits(plan.parameters.ratio);
+            let settings = this.settings(plan, this.slots[0].surfaces());
+            match step {
+                Step::Adjust => this.current.ratio = settings.ratio,
+                Step::Fuse => (this.current.most, this.current.fresh) = (settings.most, settings.fresh),
+                _ => {}
+            }
+            if matches!(step, Step::Adjust | Step::Fuse) {
                 this.resend()?;
             }
-            this.timed(step.stage(), |workspace, streams| workspace.issue(step, streams, true))
+            this.timed(step.stage(), |workspace, streams| workspace.issue(step, streams, true))?;
+            if step == Step::Fuse {
+                this.filled = true;
+                let compute = this.streams.compute.clone();
+                this.slots[0].request_results(&this.workspace.settings, &compute)?;
+                this.cut = this.report(0)?.cut;
+            }
+            Ok(())
         })
+    }
+
+    fn cut(&self) -> bool {
+        self.cut
     }
 
     fn compose(&mut self, _input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {
@@ -311,6 +387,10 @@ impl Executor for GpuExecutor {
         self.workspace.precisions
     }
 
+    fn remembers(&self) -> bool {
+        true
+    }
+
     fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>, plan: &Plan) -> Result<Report> {
         self.refuse_pending()?;
         self.submit(input, plan)?;
@@ -318,7 +398,9 @@ impl Executor for GpuExecutor {
     }
 
     fn process_timed(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>, plan: &Plan) -> Result<Report> {
-        let steps = self.steps.clone();
+        let through_time = is_through_time(plan);
+        let steps = self.way(through_time).steps.clone();
+        self.filled &= through_time;
         unfold(self, &steps, input, plan, output)
     }
 
@@ -342,12 +424,13 @@ impl Executor for GpuExecutor {
             ));
         }
         let number = (self.oldest + self.pending) % DEPTH;
+        self.ensure_recorded(is_through_time(plan), STAGED)?;
         self.guarded(|this| {
             let streams = this.streams.clone();
             let slot = &mut this.slots[number];
             slot.upload(input, &streams.upload, &streams.compute)?;
             let surfaces = slot.surfaces();
-            this.replay(number, plan.parameters, surfaces)?;
+            this.replay(number, plan, surfaces)?;
             this.slots[number].download(&streams.download)
         })?;
         self.pending += 1;
@@ -380,14 +463,12 @@ impl Executor for GpuExecutor {
     ) -> Result<Report> {
         self.refuse_pending()?;
         let alignment = input.alignment().min(output.alignment());
-        if alignment < self.recorded.alignment || self.recorded.alignment == 0 {
-            self.record(alignment)?;
-        }
+        self.ensure_recorded(is_through_time(plan), alignment)?;
         self.guarded(|this| {
             if let Some(stream) = after {
                 this.slots[0].follow(StreamHandle(stream.handle()), &this.streams.compute)?;
             }
-            this.replay(0, plan.parameters, (input.into(), output.into()))?;
+            this.replay(0, plan, (input.into(), output.into()))?;
             this.report(0)
         })
     }

@@ -88,6 +88,16 @@ pub(crate) struct Slot {
     downloaded: Event,
 }
 
+/// What the kernels say of a frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Results {
+    /// Sums of luma, in the units of [`Settings`].
+    pub luma_in: u64,
+    pub luma_out: u64,
+    /// Whether it shows another scene than the frame before.
+    pub cut: bool,
+}
+
 impl Slot {
     /// `stream` is the one whose work the slot's memory is first touched after.
     pub fn new(device: &Arc<dyn Device>, stream: &Arc<Stream>, spec: &FrameSpec) -> Result<Self> {
@@ -150,12 +160,17 @@ impl Slot {
         self.downloaded.record(download)
     }
 
-    /// Waits for the sums: luma of the input and of the output.
-    pub fn results(&self) -> Result<(u64, u64)> {
+    /// Waits for what the kernels left in the block of settings.
+    pub fn results(&self) -> Result<Results> {
         self.computed.synchronize()?;
         let bytes = self.results.read();
         let sum = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
-        Ok((sum(offset_of!(Settings, luma_in)), sum(offset_of!(Settings, luma_out))))
+        let cut = offset_of!(Settings, cut);
+        Ok(Results {
+            luma_in: sum(offset_of!(Settings, luma_in)),
+            luma_out: sum(offset_of!(Settings, luma_out)),
+            cut: bytes[cut..cut + size_of::<u32>()] != [0; size_of::<u32>()],
+        })
     }
 
     /// Waits for everything of this slot.

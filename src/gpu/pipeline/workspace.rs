@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use crate::backend::Geometry;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::gpu::driver::{Buffer, Device, Entered, Event, Stream};
-use crate::gpu::kernels::{Compose, Ingest, Launch, Settings, Storage, Update};
+use crate::gpu::kernels::{Compose, Fusion, Ingest, Launch, Parts, Settings, Storage, Update};
 use crate::gpu::networks::{Inference, Source, index};
 use crate::pack::{Precisions, Subnetwork};
 use crate::stages::Step;
@@ -71,6 +71,8 @@ pub(crate) struct PlaneBuffers {
     pub adjusted: Buffer,
     /// The guided filter's, where the networks see a reduced copy.
     pub guide: Option<Buffer>,
+    /// The memory of the stream's picture, and what fusing takes.
+    pub fusion: Parts<Buffer>,
 }
 
 /// The four contexts and the memory that they work in: one piece for those that follow each other, one for
@@ -121,6 +123,7 @@ impl Workspace {
                 0 => None,
                 bytes => Some(Buffer::new(compute, bytes)?),
             },
+            fusion: Parts::bytes(geometry.padded).try_map(|bytes| Buffer::new(compute, bytes))?,
         };
         let mut workspace = Self {
             geometry: *geometry,
@@ -247,6 +250,18 @@ impl Workspace {
         self.launch(&[update.launch(self.storage, pixels, gamma, lambda)], stream)
     }
 
+    fn launch_fusion(&self, stream: &Stream) -> Result<()> {
+        let planes = &self.planes;
+        let address = |part: &Buffer| Ok::<_, crate::Error>(part.address());
+        let fusion = Fusion {
+            settings: self.settings.address(),
+            image: planes.image.address(),
+            image_half: planes.image_half.as_ref().map_or(0, Buffer::address),
+            parts: planes.fusion.each_ref().try_map(address)?,
+        };
+        self.launch(&fusion.launches(self.geometry.padded), stream)
+    }
+
     pub fn launch_compose(&self, alignment: u32, stream: &Stream) -> Result<()> {
         let planes = &self.planes;
         let compose = Compose {
@@ -263,10 +278,7 @@ impl Workspace {
     pub fn issue(&mut self, step: Step, streams: &Streams, alone: bool) -> Result<()> {
         let compute = &streams.compute;
         match step {
-            Step::Fuse => Err(Error::new(
-                ErrorKind::Unsupported,
-                "frames on a GPU have no memory yet: set temporal to 0",
-            )),
+            Step::Fuse => self.launch_fusion(compute),
             Step::Decompose => {
                 self.enqueue(Subnetwork::Decomposition, compute)?;
                 self.q_ready.record(compute)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::cases::{Random, Tensor, worst};
-use crate::cpu::{Capabilities, Fusion as Reference, Level, Planes, Pool};
+use crate::cpu::{Capabilities, Fusion as Reference, Level, Planes, Pool, most_frames};
 use crate::gpu::kernels::fusion::{CAMERA, FUSE, Fusion, MOTION, PYRAMID, Parts, TRUST};
 use crate::gpu::kernels::launch::Settings;
 use crate::gpu::kernels::storage::Storage;
@@ -149,7 +149,7 @@ impl Kernels {
         let image = Tensor::new(Storage::F32, &frame.picture.data);
         let half = Tensor::new(Storage::F16, &frame.picture.data);
         let settings = Box::into_raw(Box::new(Settings {
-            most: 1.0 + frame.temporal * 11.0,
+            most: most_frames(frame.temporal),
             fresh: frame.fresh.into(),
             ..Settings::default()
         }));
