@@ -60,6 +60,25 @@ impl Picture {
         picture
     }
 
+    /// A dark scene of 8-bit samples with structure of several sizes, seen `offset` pixels away, where it is brighter to the
+    /// right, with noise that differs with `seed`, without gaps between rows.
+    pub fn scene(spec: FrameSpec, offset: (f32, f32), seed: u32) -> Self {
+        let mut picture = Self::black(spec);
+        let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
+        for (i, (plane, row)) in picture.planes.iter_mut().zip(&picture.strides).enumerate() {
+            let (across, down) = (row / spec.width.min(*row), if i > 0 { 2.0 } else { 1.0 });
+            for (at, byte) in plane.iter_mut().enumerate() {
+                let (x, y) = (at % row / across.max(1), at / row);
+                let (u, v) = (x as f32 + offset.0, y as f32 * down + offset.1);
+                let value = 6.0 * (u * 0.11).sin() * (v * 0.13).cos() + 5.0 * (u * 0.31 + v * 0.23).sin();
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let noise = (state >> 24) as f32 / 32.0 - 4.0;
+                *byte = (if i > 0 { 128.0 } else { 60.0 + 0.05 * offset.0 } + value + noise) as u8;
+            }
+        }
+        picture
+    }
+
     /// The same picture with that many bytes behind every row.
     pub fn spread(&self, gap: usize) -> Self {
         let mut copy = Self::with_gaps(self.spec, gap);

@@ -420,6 +420,19 @@ impl Recorder {
         streams
     }
 
+    /// Whether the settings that were sent last say that nothing is taken from a stream's memory.
+    pub fn is_fresh(&self) -> bool {
+        let state = self.lock();
+        let blocks = state
+            .contents
+            .values()
+            .filter(|bytes| bytes.len() == size_of::<Settings>());
+        let at = offset_of!(Settings, fresh);
+        blocks
+            .last()
+            .is_some_and(|bytes| bytes[at..at + size_of::<u32>()] != [0; size_of::<u32>()])
+    }
+
     /// Has a call fail, after `before` calls of its kind that go well.
     pub fn refuse(&self, call: Call, before: usize) {
         self.lock().refusal = Some((call, before));

@@ -147,6 +147,81 @@ fn frames_come_out_as_on_the_processor() {
     }
 }
 
+/// The frames of a stream: where the scene is seen from, and the plan.
+fn stream() -> Vec<((f32, f32), Plan)> {
+    let plan = |temporal, fresh| Plan {
+        parameters: Parameters {
+            ratio: 3.0,
+            temporal,
+            ..Parameters::default()
+        },
+        fresh,
+    };
+    vec![
+        ((0.0, 0.0), plan(1.0, true)),
+        ((0.0, 0.0), plan(1.0, false)),
+        ((1.7, -0.6), plan(1.0, false)),
+        ((3.4, -1.2), plan(0.5, false)),
+        ((777.0, -431.0), plan(1.0, false)),
+        ((777.4, -431.0), plan(1.0, false)),
+        // A frame that stands alone is not remembered, nor what was before it.
+        ((778.0, -430.0), plan(0.0, false)),
+        ((778.0, -430.0), plan(1.0, false)),
+        ((779.0, -429.0), plan(1.0, false)),
+        ((780.0, -428.0), plan(1.0, true)),
+    ]
+}
+
+/// Frames that are fused with the stream's memory come out as on the processor, whichever way they take.
+#[test]
+fn streams_come_out_as_on_the_processor() {
+    for (precision, codes, format, size, max_pixels) in [
+        (Precision::Fp32, 1.0, PixelFormat::Rgb, (161, 117), 0),
+        (Precision::Fp16, 2.0, PixelFormat::Nv12, (160, 96), 0),
+        (Precision::Fp16, 2.0, PixelFormat::Rgbx, (192, 160), 144 * 120),
+    ] {
+        let mut backends = Backends::new(precision.into());
+        let spec = spec(format, size);
+        let (mut cpu, mut gpu) = backends.prepare(spec, max_pixels);
+        let [mut stepped, mut overlapped, mut on_device] = [0, 1, 2].map(|_| backends.prepare(spec, max_pixels).1);
+        assert!(cpu.remembers() && gpu.remembers());
+        let [mut from, mut to] = [0, 1].map(|_| backends.gpu.device_buffer(&spec).unwrap());
+        let mut replayed = Vec::new();
+        for (t, (offset, plan)) in stream().into_iter().enumerate() {
+            let what = format!("{precision:?} {} {size:?} {max_pixels}, frame {t}", format.name());
+            let input = Picture::scene(spec, offset, t as u32);
+            let [mut expected, mut output] = [0, 1].map(|_| Picture::black(spec));
+            let report = cpu.process(&input.frame(), &mut expected.frame_mut(), &plan).unwrap();
+            let own = gpu.process(&input.frame(), &mut output.frame_mut(), &plan).unwrap();
+            let off = output.difference(&expected);
+            assert!(off <= codes, "{what}: off by {off} codes");
+            assert_eq!((own.cut, report.cut), (t == 4, t == 4), "{what}: a cut");
+            for (a, b) in [(report.luma_in, own.luma_in), (report.luma_out, own.luma_out)] {
+                assert!((a - b).abs() < 2e-3, "{what}: mean lumas {a}, {b}");
+            }
+            let mut picture = Picture::black(spec);
+            let timed = stepped
+                .process_timed(&input.frame(), &mut picture.frame_mut(), &plan)
+                .unwrap();
+            assert!(picture == output, "{what}, stage by stage");
+            assert_eq!(timed.cut, own.cut, "{what}, stage by stage");
+            from.upload(&input.frame()).unwrap();
+            let (from, to_frame) = (from.frame().unwrap(), to.frame().unwrap());
+            let report = on_device.process_device(&from, &to_frame, None, &plan).unwrap();
+            assert_eq!(report.cut, own.cut, "{what}, in device memory");
+            to.download(&mut picture.frame_mut()).unwrap();
+            assert!(picture == output, "{what}, in device memory");
+            overlapped.submit(&input.frame(), &plan).unwrap();
+            if t > 0 {
+                let report = overlapped.collect(&mut picture.frame_mut()).unwrap();
+                assert!(picture == replayed[t - 1], "{what}, the one before with two under way");
+                assert_eq!(report.cut, t == 5, "{what}, with two under way");
+            }
+            replayed.push(output);
+        }
+    }
+}
+
 /// Frames and parameters of two that are under way do not mix.
 #[test]
 fn two_frames_under_way_keep_apart() {

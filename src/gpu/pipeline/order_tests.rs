@@ -21,6 +21,15 @@ const PLAN: Plan = Plan::single(Parameters {
     temporal: 0.0,
 });
 
+/// The plan of a frame that goes on with its stream.
+const THROUGH_TIME: Plan = Plan {
+    parameters: Parameters {
+        temporal: 1.0,
+        ..PLAN.parameters
+    },
+    fresh: false,
+};
+
 /// An executor on a recorder.
 struct Bench {
     device: Recorder,
@@ -55,7 +64,11 @@ impl Bench {
     }
 
     fn submit(&mut self) -> Result<()> {
-        self.executor.submit(&self.input.frame(), &PLAN)
+        self.submit_as(&PLAN)
+    }
+
+    fn submit_as(&mut self, plan: &Plan) -> Result<()> {
+        self.executor.submit(&self.input.frame(), plan)
     }
 
     fn collect(&mut self) -> Result<()> {
@@ -64,10 +77,12 @@ impl Bench {
 
     /// One frame, stage by stage.
     fn step_through(&mut self) -> Result<()> {
+        self.step_through_as(&PLAN)
+    }
+
+    fn step_through_as(&mut self, plan: &Plan) -> Result<()> {
         let output = &mut self.output.frame_mut();
-        self.executor
-            .process_timed(&self.input.frame(), output, &PLAN)
-            .map(drop)
+        self.executor.process_timed(&self.input.frame(), output, plan).map(drop)
     }
 
     /// A frame in the memory of someone else's device, whose rows are `stride` bytes apart and begin at `offset`.
@@ -201,6 +216,87 @@ fn a_frame_is_recorded_once_and_allocates_nothing() {
         })
         .collect();
     assert_eq!(launches.len(), 3, "one graph for each frame: {launches:?}");
+}
+
+/// The memory of a stream is read and written where it is, in an order that every read waits for, and its frames have a
+/// graph of their own, captured when the first one comes.
+#[test]
+fn the_memory_of_a_stream_stays_on_the_device() {
+    for precision in [Precision::Fp32, Precision::Fp16] {
+        for (format, size, max_pixels) in SPECS {
+            let what = format!("{} {} {size:?}", precision.name(), format.name());
+            let mut bench = Bench::new(precision, spec(format, size), max_pixels);
+            bench.device.take();
+            bench.submit_as(&THROUGH_TIME).unwrap();
+            assert!(bench.device.is_fresh(), "{what}: nothing is remembered yet");
+            let issued = bench.device.take();
+            let is_capture = |o: &Operation| matches!(o, Operation::BeginCapture(_));
+            assert_eq!((allocations(&issued), count(&issued, is_capture)), (0, 1), "{what}");
+            let mut work: Vec<_> = issued
+                .iter()
+                .filter_map(|o| match o {
+                    Operation::Launch(kernel, _) if kernel.starts_with("fuse_") => Some(*kernel),
+                    Operation::Launch(kernel, _) => kernel.split('_').next(),
+                    Operation::Enqueue(name, _) => Some(name),
+                    _ => None,
+                })
+                .collect();
+            work.dedup();
+            let expected = [
+                &["ingest", "pyramid", "motion", "camera", "motion"][..],
+                // The memory is moved into a second buffer, and the fused picture written back to the first.
+                &["fuse_expect", "fuse_cells", "trust", "fuse_merge"],
+                &["decomposition", "restoration", "illumination", "adjustment"],
+            ]
+            .concat();
+            assert_eq!(work[..expected.len()], expected, "{what}");
+            assert!(
+                work[expected.len()..].iter().all(|w| ["guide", "compose"].contains(w)),
+                "{what}: {work:?}"
+            );
+
+            for _ in 0..3 {
+                bench.submit_as(&THROUGH_TIME).unwrap();
+                assert!(!bench.device.is_fresh(), "{what}: the frame before is there");
+                bench.collect().unwrap();
+            }
+            bench.collect().unwrap();
+            let issued = bench.device.take();
+            let copies = [
+                count(&issued, |o| matches!(o, Operation::Upload(_))),
+                count(&issued, |o| matches!(o, Operation::Download(_))),
+            ];
+            assert_eq!(copies, [6, 6], "{what}: frames, settings and sums alone");
+
+            // Alone and back: both graphs are there, and what was before is forgotten.
+            for (plan, fresh) in [(PLAN, true), (THROUGH_TIME, true), (THROUGH_TIME, false)] {
+                bench.submit_as(&plan).unwrap();
+                assert_eq!(bench.device.is_fresh(), fresh, "{what}");
+                bench.collect().unwrap();
+            }
+            let first = Plan {
+                fresh: true,
+                ..THROUGH_TIME
+            };
+            for (plan, fresh) in [(first, true), (THROUGH_TIME, false)] {
+                bench.submit_as(&plan).unwrap();
+                assert_eq!(bench.device.is_fresh(), fresh, "{what}");
+                bench.collect().unwrap();
+            }
+            let issued = bench.device.take();
+            assert_eq!((allocations(&issued), count(&issued, is_capture)), (0, 0), "{what}");
+            bench.step_through_as(&THROUGH_TIME).unwrap();
+            bench.check(&what);
+
+            // Of a frame that fails nobody knows how much is in the memory.
+            bench.device.refuse(Call::LaunchGraph, 0);
+            assert!(bench.submit_as(&THROUGH_TIME).is_err(), "{what}");
+            bench.submit_as(&THROUGH_TIME).unwrap();
+            assert!(bench.device.is_fresh(), "{what}: after an error");
+            bench.collect().unwrap();
+            bench.check(&what);
+        }
+    }
 }
 
 #[test]
@@ -344,6 +440,23 @@ fn what_cannot_be_captured_is_issued_for_every_frame() {
         Bench::try_new(Precision::Fp32, spec, 0, device, Some(refusal))
     };
     // The first run is the warm-up, the second that of the capture.
+    let mut stream = bench(&Recorder::default(), 5..=5).unwrap();
+    // The first to fourth run are the warm-up and the rounds of a frame alone, the fifth that of a stream's frames.
+    stream.device.take();
+    for fresh in [true, false, false] {
+        stream.submit_as(&THROUGH_TIME).unwrap();
+        assert_eq!(stream.device.is_fresh(), fresh);
+        stream.collect().unwrap();
+    }
+    let issued = stream.device.take();
+    assert_eq!(count(&issued, |o| matches!(o, Operation::LaunchGraph(_))), 0);
+    assert_eq!(
+        count(&issued, |o| matches!(o, Operation::Launch("fuse_merge", _))),
+        1 + 1 + 3
+    );
+    assert_eq!(allocations(&issued), 0);
+    stream.check("a stream without a graph");
+
     let mut once = bench(&Recorder::default(), 2..=2).unwrap();
     assert_eq!(once.executor.alignment(), 16);
     once.device.take();
@@ -510,4 +623,26 @@ fn short_memory_is_an_error_and_the_backend_can_be_prepared_again() {
     assert_eq!(device.faults(), Vec::<String>::new());
     drop(backend);
     assert_eq!(device.allocated(), 0);
+}
+
+/// Wherever memory ends, what was taken goes back.
+#[test]
+fn memory_may_end_anywhere() {
+    let prepare = |bytes: usize| {
+        let device = Recorder::with_memory(bytes);
+        let mut backend = IdleNetworks::new(Precision::Fp16, Some(&device)).backend();
+        let prepared = backend.prepare(&Geometry::new(spec(PixelFormat::Nv12, (64, 48)), 0, 4));
+        let kind = prepared.as_ref().err().map(|e| e.kind());
+        drop((prepared, backend));
+        assert_eq!(device.faults(), Vec::<String>::new(), "{bytes} bytes");
+        assert_eq!(device.allocated(), 0, "{bytes} bytes");
+        kind
+    };
+    const ENOUGH: usize = 4 << 20;
+    assert_eq!(prepare(ENOUGH), None);
+    let least = (0..ENOUGH).step_by(4096).find(|&bytes| prepare(bytes).is_none());
+    let least = least.unwrap();
+    // The memory of the stream is in it, 32 bytes a pixel and more.
+    assert!(least > 64 * 48 * 60, "{least}");
+    assert_eq!(prepare(least - 4096), Some(ErrorKind::OutOfMemory));
 }
