@@ -29,6 +29,11 @@ impl Scene {
 impl Picture {
     /// A scene; different seeds give different noise.
     pub fn new(spec: FrameSpec, scene: Scene, seed: u32) -> Self {
+        Self::moved(spec, scene, seed, 0)
+    }
+
+    /// The same as it is seen so many samples further to the right.
+    pub fn moved(spec: FrameSpec, scene: Scene, seed: u32, offset: usize) -> Self {
         let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
         let mut noise = move |span: u32| {
             // xorshift32
@@ -65,6 +70,7 @@ impl Picture {
                 let value = match scene {
                     _ if chroma(number) => 124 + noise(9),
                     Scene::Night => {
+                        let x = x + offset;
                         let lamp = u32::from(x % 97 < 6 && y % 61 < 6) * 150;
                         18 + (20 * x / row) as u32 + noise(9) + lamp
                     }

@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
 
 type Check = fn(&Bench) -> Checked;
 
-const CHECKS: [(&str, Check); 12] = [
+const CHECKS: [(&str, Check); 13] = [
     ("stages one by one", |b| pictures::stages(b, true)),
     ("stages of a whole frame", |b| pictures::stages(b, false)),
     ("formats", pictures::formats),
@@ -96,6 +96,7 @@ const CHECKS: [(&str, Check); 12] = [
     ("frames pending together", pictures::pipelined),
     ("frames in device memory", pictures::device_memory),
     ("ratio and strength that change", pictures::parameters),
+    ("streams that are remembered", pictures::streams),
     ("two at once", pictures::two_at_once),
     ("memory after many frames", failures::memory),
     ("options that cannot be", failures::bad_options),

@@ -145,8 +145,11 @@ sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sani
 if [ "$backend" = tensorrt ] && [ -n "$sanitizer" ] && wanted sanitizer; then
     # All kernels for accesses; for races and undefined memory ours alone, if this version can choose.
     ours=
-    "$sanitizer" --help 2>&1 | grep -q -- --kernel-regex &&
-        ours="--kernel-regex kns=ingest --kernel-regex kns=update --kernel-regex kns=compose --kernel-regex kns=guide"
+    if "$sanitizer" --help 2>&1 | grep -q -- --kernel-regex; then
+        for kernel in ingest pyramid motion camera fuse trust update compose guide; do
+            ours="$ours --kernel-regex kns=$kernel"
+        done
+    fi
     for tool in memcheck racecheck initcheck; do
         chosen=$ours
         [ $tool = memcheck ] && chosen=
@@ -155,6 +158,9 @@ if [ "$backend" = tensorrt ] && [ -n "$sanitizer" ] && wanted sanitizer; then
             # $chosen is several words.
             succeeds "$tool at $size" "$sanitizer" --tool $tool --error-exitcode 9 $chosen \
                 "$uretinex" bench --backend tensorrt --model lite --size $size --frames 2
+            # shellcheck disable=SC2086
+            succeeds "$tool at $size, with the stream's memory" "$sanitizer" --tool $tool --error-exitcode 9 $chosen \
+                "$uretinex" bench --backend tensorrt --model lite --size $size --frames 4 --temporal 1
         done
     done
 else

@@ -21,7 +21,7 @@ pub struct Args {
     /// Frames to measure
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) frames: u32,
-    /// How much of the frames before goes into a frame, 0 to 1; on the processor only
+    /// How much of the frames before goes into a frame, 0 to 1
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = options::strength)]
     pub(super) temporal: f32,
     /// Where frames come from and go to
