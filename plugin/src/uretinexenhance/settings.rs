@@ -191,7 +191,7 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecFloat::builder("temporal")
                 .nick("Temporal")
-                .blurb("How much of the frames before goes into a frame, 0 enhances each frame on its own; on the processor only")
+                .blurb("How much of the frames before goes into a frame, 0 enhances each frame on its own")
                 .flags(lax)
                 .minimum(0.0)
                 .maximum(1.0)
