@@ -93,7 +93,7 @@ fn solve<const N: usize, const M: usize>(mut m: [[f64; M]; N]) -> Option<[f64; N
 /// Products of the six derivatives with each other and with the difference, summed: the upper triangle, then the right
 /// side.
 const SUMS: usize = 27;
-/// Partial sums of a row, made of every so manieth pixel each: the threads of a GPU's warp.
+/// Partial sums of a row, made of every 32nd pixel each: the threads of a GPU's warp.
 const WARP: usize = 32;
 /// Rows that one task takes.
 const STRIP: usize = 16;

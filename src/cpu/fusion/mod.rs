@@ -133,7 +133,7 @@ impl Fusion {
         ]
     }
 
-    /// Damages the memory: every so manieth value of the counts.
+    /// Damages the memory: every n-th value of the counts.
     #[cfg(test)]
     pub fn damage_counts(&mut self, step: usize, value: f32) {
         self.count.data.iter_mut().step_by(step).for_each(|v| *v = value);

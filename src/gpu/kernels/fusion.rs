@@ -2,6 +2,8 @@
 //! `trust.cu`) that follow each other on one stream.
 #![allow(unsafe_code)]
 
+use std::convert::Infallible;
+
 use crate::gpu::kernels::launch::{Arguments, Launch, Module, Plain};
 
 /// `pyramid.cu`.
@@ -96,6 +98,12 @@ impl<T> Parts<T> {
             trust: make(self.trust)?,
             state: make(self.state)?,
         })
+    }
+
+    /// The same parts as something else.
+    pub fn map<U>(self, mut make: impl FnMut(T) -> U) -> Parts<U> {
+        let Ok(parts) = self.try_map(|part| Ok::<_, Infallible>(make(part)));
+        parts
     }
 
     /// References to the parts.

@@ -252,12 +252,11 @@ impl Workspace {
 
     fn launch_fusion(&self, stream: &Stream) -> Result<()> {
         let planes = &self.planes;
-        let address = |part: &Buffer| Ok::<_, crate::Error>(part.address());
         let fusion = Fusion {
             settings: self.settings.address(),
             image: planes.image.address(),
             image_half: planes.image_half.as_ref().map_or(0, Buffer::address),
-            parts: planes.fusion.each_ref().try_map(address)?,
+            parts: planes.fusion.each_ref().map(Buffer::address),
         };
         self.launch(&fusion.launches(self.geometry.padded), stream)
     }

@@ -44,7 +44,7 @@ struct Frame {
     picture: Planes,
     temporal: f32,
     fresh: bool,
-    /// Every so manieth value of the memory becomes this before the frame.
+    /// Every n-th value of the memory becomes this before the frame.
     damage: Option<(usize, f32)>,
 }
 
@@ -130,9 +130,8 @@ struct Kernels {
 
 impl Kernels {
     fn new(size: (usize, usize)) -> Self {
-        let guarded = |bytes: usize| Ok::<_, ()>(Guarded::new(bytes.next_multiple_of(16)));
         Self {
-            parts: Parts::bytes(size).try_map(guarded).unwrap(),
+            parts: Parts::bytes(size).map(|bytes| Guarded::new(bytes.next_multiple_of(16))),
             size,
             ran: BTreeSet::new(),
         }
@@ -153,12 +152,11 @@ impl Kernels {
             fresh: frame.fresh.into(),
             ..Settings::default()
         }));
-        let address = |part: &Guarded| Ok::<_, ()>(part.address());
         let fusion = Fusion {
             settings: settings as u64,
             image: image.address(),
             image_half: half.address(),
-            parts: self.parts.each_ref().try_map(address).unwrap(),
+            parts: self.parts.each_ref().map(Guarded::address),
         };
         for launch in fusion.launches(self.size) {
             // SAFETY: all parts are as long as the size asks for, and live until the box is taken back.
