@@ -102,6 +102,11 @@ case_demo() {
 case_demo_bad_input() {
     ! DEMO=demo "$here/demo.sh" absent.mp4 2>message && grep -q "absent.mp4 cannot be read" message
 }
+case_clip_of_a_camera() {
+    "$here/night-clip.sh" camera.mp4 160 96 8 camera && [ "$(stamps camera.mp4 | wc -l)" = 8 ] &&
+        ! "$here/night-clip.sh" other.mp4 160 96 8 wrong 2>message && grep -q "'wrong' is no kind of clip" message &&
+        [ ! -e other.mp4 ]
+}
 # The blocks of README.md that begin with ```sh test, each in a folder with the dark clip night.mp4, a dark picture
 # dark.png and a folder photos.
 case_readme() {

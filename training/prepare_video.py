@@ -3,11 +3,12 @@
 
 Well-lit clips and moved photographs are darkened as night cameras see them (`learning/night.py`): exposure, lamps, text,
 sensor noise, encoders. They go through the stream's memory itself (`cargo build --release --example fused`), and of some
-frames of each the fused picture, the same without noise, and what the level of the whole frame is are kept, as 16-bit
+frames of each the fused picture, the same without noise, and the mean luma of the whole frame are kept, as 16-bit
 codes. Clips that the bench of camera footage measures are left out. Seeded: the same data give the same sequences.
 """
 import argparse
 import subprocess
+import sys
 import tomllib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -17,14 +18,16 @@ import numpy as np
 from tqdm import tqdm
 
 from learning.night import Camera, moved, sequence_of
+from netpack.video import luma_of
 from prepare import SUFFIXES, fit, read
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "benches/video"))
+import footage  # noqa: E402
+
 FUSED = HERE.parent / "target/release/examples/fused"
-#: Clips of the bench of camera footage (benches/video/footage.py): never trained on.
-BENCH = ("sam2_juggle_720p", "forest_walker_360p", "sam2_dog_720p", "cotracker_paragliding_480p", "cheetah_720p",
-         "street_pedestrians_720p", "motorway_720p", "office_two_people_1080p", "dashcam_day_a_360p", "cockatoo_720p",
-         "deer_pan_360p", "sam2_coffee_720p", "railway_pedestrians_720p")
+#: Clips of the bench of camera footage: never trained on.
+BENCH = {Path(name).stem for clip in footage.CLIPS for name in (clip.file, clip.cut_to) if name}
 WIDTH, HEIGHT, PATCH, FRAMES, KEPT = 256, 192, 160, 14, (0, 2, 5, 9, 13)
 
 
@@ -66,13 +69,12 @@ def make(seed):
     kept = list(KEPT)
     at = (slice(y, y + PATCH), slice(x, x + PATCH))
     truth = np.stack([clean[t][at].transpose(2, 0, 1) for t in kept])
-    guide = np.array([means(fused[t]) for t in kept], np.float32)
-    return fused[kept][:, :, at[0], at[1]], np.rint(truth * 65535).astype(np.uint16), guide
+    luma = np.array([mean_luma(fused[t]) for t in kept], np.float32)
+    return fused[kept][:, :, at[0], at[1]], np.rint(truth * 65535).astype(np.uint16), luma
 
 
-def means(fused):
+def mean_luma(fused):
     """The mean luma of the whole frame, of which the decomposition makes the level."""
-    from netpack.video import luma_of
     return luma_of(fused.astype(np.float32)[None] / 65535).mean()
 
 
@@ -97,12 +99,12 @@ def main():
     shape = (arguments.count, len(KEPT), 3, PATCH, PATCH)
     name = arguments.runs / settings["sequences"]
     fused, clean = (np.lib.format.open_memmap(f"{name}-{part}.npy", "w+", np.uint16, shape) for part in ("fused", "clean"))
-    guide = np.zeros(shape[:2], np.float32)
+    luma = np.zeros(shape[:2], np.float32)
     with ProcessPoolExecutor(arguments.processes, initializer=start, initargs=(arguments.data,)) as workers:
         seeds = [arguments.seed * 1_000_000 + i for i in range(arguments.count)]
         for i, made in enumerate(tqdm(workers.map(make, seeds), total=arguments.count, unit="sequence", mininterval=10)):
-            fused[i], clean[i], guide[i] = made
-    np.save(f"{name}-guide.npy", guide)
+            fused[i], clean[i], luma[i] = made
+    np.save(f"{name}-luma.npy", luma)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ mod networks;
 mod packs;
 mod pictures;
 mod recorder;
+mod scenes;
 pub(crate) mod tensorrt;
 
 pub(crate) use allocations::allocations;
@@ -18,3 +19,4 @@ pub(crate) use networks::{IdleNetworks, Refusal};
 pub(crate) use packs::{Listing, PackFolder, with_weights};
 pub(crate) use pictures::{Picture, spec};
 pub(crate) use recorder::{Call, Operation, Recorder};
+pub(crate) use scenes::scene;

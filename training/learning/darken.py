@@ -2,11 +2,10 @@
 
 Images are float32 [h, w, 3] in 0..1, display-referred unless a name says `linear`.
 """
-from fractions import Fraction
-
-import av
 import cv2
 import numpy as np
+
+from .codec import coded
 
 HIGHEST_GAIN = 14.0     # at ratio 4, of what is nothing but noise; the curve of `lite` allows more where there is light
 
@@ -88,18 +87,17 @@ def compress(image, rng):
 
 def compress_video(frames, rng):
     """The last of a few 8-bit frames after H.264 at a camera's rate; sides are even."""
-    height, width = frames[0].shape[:2]
-    encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuv420p", Fraction(1, 25)
-    encoder.options = {"crf": str(rng.integers(20, 36)), "preset": "veryfast", "tune": "zerolatency"}
-    encoder.thread_count = decoder.thread_count = 1
-    packets = []
-    for index, frame in enumerate(frames):
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture.pts = index
-        packets += encoder.encode(picture)
-    decoded = [frame for packet in packets + encoder.encode(None) + [None] for frame in decoder.decode(packet)]
-    return decoded[-1].to_ndarray(format="rgb24")
+    options = {"crf": str(rng.integers(20, 36)), "preset": "veryfast", "tune": "zerolatency"}
+    return coded(frames, "libx264", options)[-1]
+
+
+def beside_black(size, rng):
+    """Near-black as a video has it beside what is lit -> where it is, [h, w] from 0 to 1 with a soft edge, and it, 8 bit."""
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
+    angle = rng.uniform(0, 2 * np.pi)
+    distance = np.cos(angle) * x + np.sin(angle) * y - rng.uniform(-0.3, 0.3)
+    mask = 1 / (1 + np.exp(-np.clip(distance / rng.uniform(0.01, 0.1), -30, 30)))
+    return mask.astype(np.float32), (off_by_a_code if rng.random() < 0.7 else near_black)(size, rng)
 
 
 class Darkening:

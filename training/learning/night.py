@@ -2,12 +2,10 @@
 
 Frames are [h, w, 3]; `linear` is light, everything else is after the gamma of 2.2 that cameras have.
 """
-from fractions import Fraction
-
-import av
 import cv2
 import numpy as np
 
+from .codec import coded
 from .darken import tint
 
 GAMMA = 2.2
@@ -108,20 +106,8 @@ def written(label, size, rng):
 
 def encode(frames, codec, kbits, gop):
     """What a decoder gives back of 8-bit frames, encoded at so many kbit/s of 25 frames a second."""
-    height, width = frames[0].shape[:2]
-    encoder = av.CodecContext.create({"x264": "libx264", "x265": "libx265"}[codec], "w")
-    decoder = av.CodecContext.create({"x264": "h264", "x265": "hevc"}[codec], "r")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuv420p", Fraction(1, 25)
-    encoder.bit_rate, encoder.gop_size, encoder.max_b_frames = kbits * 1000, gop, 0
-    encoder.options = {"preset": "veryfast", "x265-params": "log-level=none:pools=none:frame-threads=1:bframes=0"}
-    encoder.thread_count = decoder.thread_count = 1
-    packets = []
-    for index, frame in enumerate(frames):
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture.pts = index
-        packets += encoder.encode(picture)
-    decoded = [frame for packet in packets + encoder.encode(None) + [None] for frame in decoder.decode(packet)]
-    return [frame.to_ndarray(format="rgb24") for frame in decoded]
+    options = {"preset": "veryfast", "x265-params": "log-level=none:pools=none:frame-threads=1:bframes=0"}
+    return coded(frames, f"lib{codec}", options, kbits, gop)
 
 
 class Camera:

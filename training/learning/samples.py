@@ -13,7 +13,8 @@ import numpy as np
 
 from netpack.lite import LEVELS, UNSHUFFLE
 
-from .darken import HIGHEST_GAIN, Darkening, compress, compress_video, near_black, off_by_a_code, sensor_noise, tint
+from .darken import (HIGHEST_GAIN, Darkening, beside_black, compress, compress_video, near_black, off_by_a_code, sensor_noise,
+                     tint)
 
 THUMBNAIL = (48, 32)
 
@@ -122,12 +123,8 @@ def grey_target(dark, ratio, at_one):
 def half_in_the_dark(dark, target, rng):
     """A patch and its target (a function of the ratio) with one side of a soft edge near-black, as a video has it
     beside what is lit."""
-    size = dark.shape[0]
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
-    angle = rng.uniform(0, 2 * np.pi)
-    distance = np.cos(angle) * x + np.sin(angle) * y - rng.uniform(-0.3, 0.3)
-    mask = 1 / (1 + np.exp(-np.clip(distance / rng.uniform(0.01, 0.1), -30, 30)))[..., None].astype(np.float32)
-    black = (off_by_a_code if rng.random() < 0.7 else near_black)(size, rng).astype(np.float32) / 255
+    mask, black = beside_black(dark.shape[0], rng)
+    mask, black = mask[..., None], black.astype(np.float32) / 255
     seen = np.rint((dark * (1 - mask) + black * mask) * 255) / 255
 
     def both(ratio):

@@ -6,7 +6,7 @@ import numpy as np
 
 from netpack.video import FLOOR, LEVEL, guide_of, luma_of
 
-from .darken import near_black, off_by_a_code
+from .darken import beside_black
 from .samples import recoloured
 
 HELD = 40     # sequences, the last ones, for choosing between runs
@@ -40,8 +40,8 @@ def faded(clean):
 class Sequences:
     def __init__(self, runs, settings, seed):
         self.options, self.rng = settings["video"], np.random.default_rng(seed)
-        parts = [np.load(runs / f"{self.options['sequences']}-{part}.npy", mmap_mode="r") for part in ("fused", "clean", "guide")]
-        self.fused, self.clean, self.guide = parts
+        parts = [np.load(runs / f"{self.options['sequences']}-{part}.npy", mmap_mode="r") for part in ("fused", "clean", "luma")]
+        self.fused, self.clean, self.luma = parts
         self.count = len(self.fused) - HELD
         with open(runs / settings["data"]["cache"], "rb") as file:
             stored = pickle.load(file)
@@ -77,17 +77,13 @@ class Sequences:
         clean = faded(clean)
         if self.rng.random() < self.options["half_black"]:
             dark, clean = self._beside_black(dark, clean)
-        mean, ratio = float(self.guide[i, t]), self._ratio()
+        mean, ratio = float(self.luma[i, t]), self._ratio()
         return dark, ratio, (clean * gain(clean[None], mean, ratio)[0]).astype(np.float32), mean
 
     def _beside_black(self, dark, clean):
         """One side of a soft edge is near-black as encoders leave it, which is to come out grey and smooth."""
-        size = dark.shape[-1]
-        y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
-        angle = self.rng.uniform(0, 2 * np.pi)
-        distance = np.cos(angle) * x + np.sin(angle) * y - self.rng.uniform(-0.3, 0.3)
-        mask = 1 / (1 + np.exp(-np.clip(distance / self.rng.uniform(0.01, 0.1), -30, 30)))
-        black = (off_by_a_code if self.rng.random() < 0.7 else near_black)(size, self.rng).astype(np.float32) / 255
+        mask, black = beside_black(dark.shape[-1], self.rng)
+        black = black.astype(np.float32) / 255
         grey = cv2.blur(black.mean(2), (17, 17))
         return ((dark * (1 - mask) + black.transpose(2, 0, 1) * mask).astype(np.float32),
                 (clean * (1 - mask) + 0.8 * grey * mask).astype(np.float32))
@@ -111,4 +107,4 @@ class Sequences:
         """-> (dark, clean, mean) of the held sequences, in batches of one sequence."""
         for i in range(self.count, self.count + HELD):
             yield (self.fused[i].astype(np.float32) / 65535, self.clean[i].astype(np.float32) / 65535,
-                   self.guide[i].reshape(-1, 1, 1, 1))
+                   self.luma[i].reshape(-1, 1, 1, 1))

@@ -6,6 +6,7 @@ use super::pyramid::Pyramid;
 use crate::cpu::capabilities::{Capabilities, Level};
 use crate::cpu::colour::Planes;
 use crate::cpu::threads::Pool;
+use crate::testing::scene;
 
 const SIZE: (usize, usize) = (160, 96);
 /// Standard deviation of the noise: four codes of 8 bits.
@@ -24,24 +25,6 @@ impl Numbers {
     fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
     }
-}
-
-/// A dark picture with structure of several sizes, as it is seen `offset` pixels away.
-fn scene(size: (usize, usize), offset: (f32, f32)) -> Planes {
-    let mut planes = Planes::new(3, size).unwrap();
-    for c in 0..3 {
-        for y in 0..size.1 {
-            for x in 0..size.0 {
-                let (u, v) = (x as f32 + offset.0, y as f32 + offset.1);
-                let value = 0.2
-                    + 0.05 * (u * 0.11 + c as f32).sin() * (v * 0.13).cos()
-                    + 0.04 * (u * 0.31 + v * 0.23).sin()
-                    + 0.03 * (u * 0.7 - v * 0.45 + c as f32).sin();
-                planes.data[(c * size.1 + y) * size.0 + x] = value;
-            }
-        }
-    }
-    planes
 }
 
 fn noisy(truth: &Planes, numbers: &mut Numbers) -> Planes {

@@ -7,23 +7,14 @@ use crate::cpu::{Capabilities, Fusion as Reference, Level, Planes, Pool, most_fr
 use crate::gpu::kernels::fusion::{CAMERA, FUSE, Fusion, MOTION, PYRAMID, Parts, TRUST};
 use crate::gpu::kernels::launch::Settings;
 use crate::gpu::kernels::storage::Storage;
-use crate::testing::{Guarded, HostKernels, Rounding};
+use crate::testing::{Guarded, HostKernels, Rounding, scene};
 
-/// A dark picture with structure of several sizes, as it is seen `offset` pixels away, with noise of two codes of 8 bits.
-fn scene(size: (usize, usize), offset: (f32, f32), random: &mut Random) -> Planes {
-    let mut planes = Planes::new(3, size).unwrap();
-    for c in 0..3 {
-        for y in 0..size.1 {
-            for x in 0..size.0 {
-                let (u, v) = (x as f32 + offset.0, y as f32 + offset.1);
-                let value = 0.2
-                    + 0.05 * (u * 0.11 + c as f32).sin() * (v * 0.13).cos()
-                    + 0.04 * (u * 0.31 + v * 0.23).sin()
-                    + 0.03 * (u * 0.7 - v * 0.45 + c as f32).sin();
-                let noise: f32 = (0..4).map(|_| random.between(-1.0, 1.0)).sum();
-                planes.data[(c * size.1 + y) * size.0 + x] = value + noise * (2.0 / 255.0);
-            }
-        }
+/// [`scene`] with noise of two codes of 8 bits.
+fn noisy(size: (usize, usize), offset: (f32, f32), random: &mut Random) -> Planes {
+    let mut planes = scene(size, offset);
+    for value in planes.data.iter_mut() {
+        let noise: f32 = (0..4).map(|_| random.between(-1.0, 1.0)).sum();
+        *value += noise * (2.0 / 255.0);
     }
     planes
 }
@@ -67,7 +58,7 @@ fn sequence(size: (usize, usize)) -> Vec<Frame> {
     ];
     let frames = frames.into_iter().enumerate();
     let make = |(t, (offset, temporal, fresh, damage)): (usize, (_, _, _, _))| {
-        let mut picture = scene(size, offset, &mut random);
+        let mut picture = noisy(size, offset, &mut random);
         square(&mut picture, (5 * t).min(size.0 - 1));
         Frame {
             picture,
