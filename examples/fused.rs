@@ -3,7 +3,7 @@
 //! Reads frames of 8-bit RGB, row by row, and writes for each the fused picture I as three planes of 16-bit codes, little
 //! endian, 65535 for 1. `training/prepare_video.py` trains on these.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::process::ExitCode;
 
 use uretinex::{
@@ -41,10 +41,13 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (mut frame, mut made) = (vec![0u8; stride * height], vec![0u8; stride * height]);
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     loop {
-        match input.read_exact(&mut frame) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            done => done?,
+        if input.fill_buf()?.is_empty() {
+            return Ok(());
         }
+        input.read_exact(&mut frame).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => format!("the last frame is cut off: each has {} bytes", frame.len()),
+            _ => error.to_string(),
+        })?;
         let parameters = Parameters {
             temporal: 1.0,
             ..Parameters::default()
