@@ -43,8 +43,8 @@ pub use backend::{
 pub use cpu::{Capabilities, Level};
 pub use error::{Error, ErrorKind, Result};
 pub use frame::{
-    ChromaSite, Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE,
-    Matrix, PixelFormat, Plane, PlaneMut, Range, RawContext, RawStream,
+    ChromaSite, Colorimetry, Comparison, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE,
+    MIN_SIDE, Matrix, PixelFormat, Plane, PlaneMut, REGION_FADE, Range, RawContext, RawStream, Region,
 };
 pub use gpu::{
     CACHE_VARIABLE, CacheContents, CacheEntry, Driver, EngineCache, FOLDER_VARIABLE, Gpu, ParseError, Probe,
@@ -56,4 +56,4 @@ pub use stages::{
     AUTOMATIC, BRIGHTNESS_RANGE, Parameters, Plan, Quantity, RATIO_RANGE, Report, STRENGTH_RANGE, Stage, StageTimes,
     Stages, Step, TEMPORAL_RANGE,
 };
-pub use temporal::{Percentiles, Reset, Statistics, StreamMemory, WINDOW};
+pub use temporal::{Light, Percentiles, Reset, Statistics, StreamMemory, WINDOW};

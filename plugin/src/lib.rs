@@ -9,7 +9,7 @@ mod gstcuda;
 mod logging;
 mod uretinexenhance;
 
-pub use uretinexenhance::{Backend, OnEngineBuild, Precision, URetinexEnhance};
+pub use uretinexenhance::{Backend, Compare, OnEngineBuild, Precision, RegionsMode, URetinexEnhance};
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     logging::install();

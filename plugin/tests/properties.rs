@@ -41,6 +41,12 @@ fn specified(p: &glib::ParamSpec) -> [String; 5] {
             format!("{} to {}", u.minimum(), u.maximum()),
             u.default_value().to_string(),
         )
+    } else if let Some(i) = p.downcast_ref::<glib::ParamSpecInt>() {
+        (
+            "int".into(),
+            format!("{} to {}", i.minimum(), i.maximum()),
+            i.default_value().to_string(),
+        )
     } else if let Some(b) = p.downcast_ref::<glib::ParamSpecBoolean>() {
         ("bool".into(), "true, false".to_string(), b.default_value().to_string())
     } else if let Some(e) = p.downcast_ref::<glib::ParamSpecEnum>() {
@@ -186,7 +192,7 @@ fn statistics_tell_what_is_in_use() {
         ("passed", 1),
         ("failed", 0),
         ("dropped", 0),
-        ("resets", 0),
+        ("resets", 1),
     ] {
         assert_eq!(stats.get::<u64>(name).unwrap(), count, "{name} in {stats}");
     }

@@ -12,7 +12,7 @@ use crate::session::backends::Loaded;
 use crate::session::options::Options;
 use crate::session::prepared::{Key, Prepared, PreparedCache};
 use crate::stages::{AUTOMATIC, Parameters, Plan, Quantity, Report};
-use crate::temporal::{Exposure, Reset, StreamMemory};
+use crate::temporal::{Exposure, Light, LightMeter, Reset, Scene, StreamMemory};
 
 /// The time from one frame to the next, unless it is told.
 const INTERVAL: Duration = Duration::from_millis(40);
@@ -30,6 +30,9 @@ pub struct Enhancer {
     prepared: PreparedCache,
     memory: StreamMemory,
     exposure: Exposure,
+    meter: LightMeter,
+    /// The scene in the next frame, where its light was asked for.
+    scene: Option<Scene>,
     interval: Duration,
     /// The ratios of pending frames.
     ratios: VecDeque<f32>,
@@ -70,6 +73,8 @@ impl Enhancer {
             prepared: PreparedCache::default(),
             memory: StreamMemory::default(),
             exposure: Exposure::default(),
+            meter: LightMeter::default(),
+            scene: None,
             interval: INTERVAL,
             ratios: VecDeque::with_capacity(4),
             time_stages: false,
@@ -247,6 +252,34 @@ impl Enhancer {
     pub fn reset(&mut self, reason: Reset) {
         self.memory.reset(reason);
         self.exposure.reset();
+        // Frames that are missing, or another size, leave day and night as they are.
+        if reason == Reset::Flush {
+            self.meter.reset();
+        }
+    }
+
+    /// The light at `input`, the next frame of the stream, from a sparse sample of its pixels; a change between day and
+    /// night takes `fade`. A backend without networks has nothing to tell apart: all is night, and in colour.
+    ///
+    /// The caller decides what becomes of the frame. If it goes through untouched, say so with
+    /// [`Reset::PassedThrough`].
+    pub fn light(&mut self, input: &Frame<'_>, fade: Duration) -> Light {
+        let scene = survey(input);
+        let light = self.meter.follow(&scene, self.interval, fade);
+        self.scene = Some(scene);
+        if light.switched {
+            // What is remembered has the wrong colours, and where the lamp is infrared, another light.
+            self.memory.reset(Reset::SceneCut);
+            self.exposure.reset();
+        }
+        match self.loaded[self.current].backend.has_networks() {
+            true => light,
+            false => Light {
+                night: 1.0,
+                grey: false,
+                ..light
+            },
+        }
     }
 
     /// What is remembered of the stream.
@@ -287,6 +320,7 @@ impl Enhancer {
 
     /// The parameters with a ratio that is a number: that of the scene in `input` if it is to be automatic.
     fn with_ratio(&mut self, parameters: Parameters, input: Option<&Frame<'_>>) -> Result<Parameters> {
+        let scene = self.scene.take();
         if parameters.ratio != AUTOMATIC {
             self.exposure.reset();
             return Ok(parameters);
@@ -302,8 +336,9 @@ impl Enhancer {
                     };
                     preview.look(input)
                 };
+                let scene = scene.unwrap_or_else(|| survey(input));
                 self.exposure
-                    .follow(survey(input), parameters.brightness, self.interval, look)?
+                    .follow(scene, parameters.brightness, self.interval, look)?
             }
             _ => self.exposure.ratio().unwrap_or(Parameters::default().ratio),
         };

@@ -35,19 +35,36 @@ const CUT: f32 = 0.25;
 /// Classes that brightness is counted in.
 const CLASSES: usize = 16;
 
-/// How many of a frame's pixels are how bright, by the greatest of R', G' and B'.
+/// How many of a frame's pixels are how bright, by the greatest of R', G' and B', and how many have a colour.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scene {
     counts: [u32; CLASSES],
+    coloured: u32,
 }
 
 impl Scene {
     /// Counts a pixel of a brightness from 0 to 1; NaN counts as black.
     #[inline(always)]
-    pub fn add(&mut self, brightness: f32) {
+    pub fn add(&mut self, brightness: f32, coloured: bool) {
+        self.coloured += u32::from(coloured);
         // Classes are narrower in the dark.
         let class = (brightness.clamp(0.0, 1.0).sqrt() * CLASSES as f32) as usize;
         self.counts[class.min(CLASSES - 1)] += 1;
+    }
+
+    /// The share of pixels that have a colour.
+    pub fn coloured(&self) -> f32 {
+        self.coloured as f32 / self.counts.iter().sum::<u32>().max(1) as f32
+    }
+
+    /// The mean square root of the brightness of all pixels that are not black, which bars beside a picture are; 0 for a
+    /// black frame.
+    pub fn lightness(&self) -> f32 {
+        let lit = || self.counts.iter().zip(0u32..).skip(1);
+        let sum = lit()
+            .map(|(count, class)| *count as f32 * (class as f32 + 0.5))
+            .sum::<f32>();
+        sum / CLASSES as f32 / lit().map(|(count, _)| *count).sum::<u32>().max(1) as f32
     }
 
     /// The share of pixels that are of another class than in `other`.
@@ -219,7 +236,7 @@ mod tests {
     fn scene(parts: &[(f32, usize)]) -> Scene {
         let mut scene = Scene::default();
         for &(brightness, count) in parts {
-            (0..count).for_each(|_| scene.add(brightness));
+            (0..count).for_each(|_| scene.add(brightness, false));
         }
         scene
     }

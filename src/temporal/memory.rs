@@ -18,16 +18,19 @@ pub enum Reset {
     SceneCut,
     /// The executor that held the stream's state is not the one that works from here on.
     NewExecutor,
+    /// Frames went through untouched, as by day.
+    PassedThrough,
 }
 
 impl Reset {
     /// All reasons.
-    pub const ALL: [Reset; 5] = [
+    pub const ALL: [Reset; 6] = [
         Reset::Flush,
         Reset::Discontinuity,
         Reset::NewFormat,
         Reset::SceneCut,
         Reset::NewExecutor,
+        Reset::PassedThrough,
     ];
 
     /// The name in statistics.
@@ -38,6 +41,7 @@ impl Reset {
             Reset::NewFormat => "new-format",
             Reset::SceneCut => "scene-cut",
             Reset::NewExecutor => "new-executor",
+            Reset::PassedThrough => "passed-through",
         }
     }
 }

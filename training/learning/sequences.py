@@ -28,12 +28,12 @@ def fitting_ratio(dark, bright, mean):
 
 
 def faded(clean):
-    """A dark picture [3, h, w] with colour only where there is light for it: none below half a code, all from 5 codes on.
+    """A dark picture [3, h, w] with colour only where there is light for it: none below half a code, all from 3 codes on.
 
     Less than that is rounding: a code of chroma is as much as the light itself.
     """
     luma = clean.mean(0)
-    share = np.clip((cv2.blur(luma, (9, 9)) * 255 - 0.5) / 4.5, 0, 1)
+    share = np.clip((cv2.blur(luma, (9, 9)) * 255 - 0.5) / 2.5, 0, 1)
     return luma + share * (clean - luma)
 
 

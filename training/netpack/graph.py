@@ -49,6 +49,7 @@ class Graph:
         if not np.isfinite(array).all():
             raise ValueError(f"{self.name}: a weight is not finite in {self.precision}")
         self.initializers.append(numpy_helper.from_array(array, name))
+        self._dtype_of[name] = self._dtype_of[like]
         return name
 
     def _integers(self, values):

@@ -6,6 +6,8 @@
   No weights, no neighbours: no halo, no rim.
 * Grey in, grey out, as in `lite`: colour differences go through layers without bias and are multiplied, never added to.
 * All weights are spent on noise: Restoration works on luma by 4 and colour at half the resolution, as cameras send it.
+  Beside P it is told FLOOR/Q: P is light against the scene's level, and only with that P - c·FLOOR/Q tells how many codes
+  of 8 bits, and so how much noise and rounding, a pixel stands on.
 """
 import torch
 from torch import nn
@@ -45,6 +47,14 @@ class VideoDecomposition(nn.Module):
         return image / q, q
 
 
+def balance(layer):
+    """Leaves the weights of a layer no sum per output. Its inputs are all positive and much alike: of random weights half
+    the outputs would be off for every picture behind a ReLU, and stay so."""
+    with torch.no_grad():
+        layer.weight -= layer.weight.mean((1, 2, 3), keepdim=True)
+        layer.bias.fill_(0.05)
+
+
 class Block(nn.Module):
     """ReLU(x + a 3 × 3 convolution)."""
 
@@ -77,6 +87,8 @@ class VideoRestoration(nn.Module):
         self.chroma_down16, self.chroma_up16 = _conv(4 * chroma, chroma, 1, bias=False), _conv(chroma, 4 * chroma, 1, bias=False)
         self.chroma = _conv(chroma, chroma, bias=False)
         self.gate8, self.gate16 = _conv(deep, chroma, 1), _conv(deep, chroma, 1)
+        for layer in (self.enter, self.down8, self.down16):
+            balance(layer)
         with torch.no_grad():
             for last in (self.luma, self.chroma_up8, self.gate, self.gate_luma):
                 last.weight.mul_(0.1)
@@ -88,7 +100,7 @@ class VideoRestoration(nn.Module):
         cr, cb = red - green, blue - green
         y = unshuffle(green + 0.25 * (cr + cb))
         c = torch.cat([unshuffle(cr), unshuffle(cb)], 1)
-        x = torch.cat([y, F.relu(self.enter(torch.cat([y, c, unshuffle(q)], 1)))], 1)
+        x = torch.cat([y, F.relu(self.enter(torch.cat([y, c, unshuffle(FLOOR / q)], 1)))], 1)
         d = self.before(F.relu(self.down8(unshuffle(x, 2))))
         e = self.deepest(F.relu(self.down16(unshuffle(d, 2))))
         d = self.after(F.relu(d + F.pixel_shuffle(self.up16(e), 2)))

@@ -85,12 +85,48 @@ pub enum OnEngineBuild {
     Cpu,
 }
 
+/// Property `compare`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstURetinexCompare")]
+#[repr(i32)]
+pub enum Compare {
+    /// The result alone.
+    #[default]
+    #[enum_value(name = "The result alone", nick = "off")]
+    Off,
+    /// What came in on the left of a divider.
+    #[enum_value(name = "What came in, and the result on the right of the divider", nick = "split")]
+    Split,
+    /// The middle of both.
+    #[enum_value(
+        name = "The middle half of what came in, and that of the result beside it",
+        nick = "side-by-side"
+    )]
+    SideBySide,
+}
+
+/// Property `regions-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstURetinexRegionsMode")]
+#[repr(i32)]
+pub enum RegionsMode {
+    /// Regions stay as they came.
+    #[default]
+    #[enum_value(name = "Regions stay as they came", nick = "leave")]
+    Leave,
+    /// All but regions stays as it came.
+    #[enum_value(name = "Regions alone are enhanced", nick = "enhance")]
+    Enhance,
+}
+
 /// Makes the enumerations part of the plugin's documented interface.
 pub(super) fn register() {
     for kind in [
         Backend::static_type(),
         Precision::static_type(),
         OnEngineBuild::static_type(),
+        Compare::static_type(),
+        RegionsMode::static_type(),
     ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

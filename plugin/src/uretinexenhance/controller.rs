@@ -29,6 +29,7 @@ pub(super) fn follow(element: &gst_base::BaseTransform, buffer: &gst::BufferRef,
         ("brightness", BRIGHTNESS_RANGE),
         ("strength", STRENGTH_RANGE),
         ("temporal", TEMPORAL_RANGE),
+        ("divider", 0.0..=1.0),
     ] {
         let binding = element.control_binding(name);
         let value = binding

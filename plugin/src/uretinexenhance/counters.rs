@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use uretinex::{Percentiles, Report, Stage, Statistics};
+use uretinex::{Light, Percentiles, Report, Stage, Statistics};
+
+use super::frame_meta::light_name;
 
 /// Counts and times since the element was started.
 #[derive(Debug, Default)]
@@ -16,6 +18,9 @@ pub(super) struct Counters {
     pub passed: u64,
     /// How often what the stream remembers of its frames was dropped.
     pub resets: u64,
+    /// The light at the latest frame, and the rung that it was made on.
+    pub light: Option<Light>,
+    pub rung: usize,
     /// The backend and the model pack, once they are loaded.
     pub in_use: Option<InUse>,
 }
@@ -52,6 +57,10 @@ impl Counters {
             .field("backend", self.in_use.as_ref().map(|u| u.backend))
             .field("model", self.in_use.as_ref().map(|u| u.model.as_str()))
             .field("ratio", self.statistics.last().map_or(ratio, |r| r.ratio))
+            .field("light", self.light.map(light_name))
+            .field("lightness", self.light.map_or(0.0, |light| light.lightness))
+            .field("grey", self.light.is_some_and(|light| light.grey))
+            .field("rung", self.rung as u32)
             .field("luma-in", self.statistics.last().map_or(0.0, |r| r.luma_in))
             .field("luma-out", self.statistics.last().map_or(0.0, |r| r.luma_out))
             .build();

@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 use uretinex::Report;
 
 use super::caps::VideoStream;
+use super::finish::Finish;
 
 /// A frame that has come in and not gone out.
 pub(super) enum QueuedFrame {
     /// The enhancer works on it. The input goes out in its place if that fails.
-    Submitted { input: gst::Buffer },
+    Submitted { input: gst::Buffer, finish: Finish },
     /// It is enhanced.
     Enhanced { output: gst::Buffer, report: Report },
     /// It goes out as it came.
@@ -135,22 +136,26 @@ mod tests {
             buffer.get_mut().unwrap().set_pts(time(n));
             buffer
         };
+        let submitted = |n| QueuedFrame::Submitted {
+            input: buffer(n),
+            finish: Finish::default(),
+        };
         let mut queue = FrameQueue::new(2);
         let pts = |frame: Option<QueuedFrame>| match frame? {
-            QueuedFrame::Submitted { input: buffer }
+            QueuedFrame::Submitted { input: buffer, .. }
             | QueuedFrame::Enhanced { output: buffer, .. }
             | QueuedFrame::Untouched(buffer) => buffer.pts(),
         };
         queue.set_stay(1);
-        queue.push(QueuedFrame::Submitted { input: buffer(0) });
+        queue.push(submitted(0));
         assert_eq!((pts(queue.pop_due()), queue.submitted()), (None, 1));
-        queue.push(QueuedFrame::Submitted { input: buffer(1) });
+        queue.push(submitted(1));
         assert_eq!((pts(queue.pop_due()), queue.submitted()), (Some(time(0)), 1));
         queue.push(QueuedFrame::Untouched(buffer(2)));
         assert_eq!(pts(queue.pop_due()), Some(time(1)));
         assert_eq!(pts(queue.pop_due()), Some(time(2)));
         assert_eq!((pts(queue.pop_due()), queue.len()), (None, 0));
-        queue.push(QueuedFrame::Submitted { input: buffer(3) });
+        queue.push(submitted(3));
         assert_eq!(pts(queue.pop()), Some(time(3)), "before whatever else comes");
     }
 }

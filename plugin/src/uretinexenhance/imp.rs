@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
@@ -16,7 +16,7 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{GenerateOutputSuccess, InputBuffer, PrepareOutputBufferSuccess};
 use gst_base::subclass::prelude::*;
-use uretinex::{Error, ErrorKind, Parameters, PreparationJob, Reset};
+use uretinex::{Error, ErrorKind, Light, PreparationJob, Reset};
 
 use super::caps::{self, VideoStream};
 use super::category::CAT;
@@ -29,7 +29,7 @@ use super::preparation::{Outcome, Preparation};
 use super::reporter::Reporter;
 use super::settings::{self, Live, Settings};
 use super::worker::{Failure, Leaving, Worker};
-use super::{allocation, controller, errors, memory_features, messages, qos};
+use super::{allocation, controller, errors, frame_meta, memory_features, messages, qos};
 use crate::gstcuda::CudaContext;
 
 /// The most that may be missing where a stream is said to be broken and still goes on. A leaky queue marks every frame that
@@ -59,7 +59,7 @@ pub struct URetinexEnhance {
 
 impl URetinexEnhance {
     fn live(&self) -> Live {
-        lock(&self.settings).live
+        lock(&self.settings).live.clone()
     }
 
     /// The frames of `caps`.
@@ -135,9 +135,9 @@ impl URetinexEnhance {
         latency.hold(held) || tried
     }
 
-    /// The parameters that a frame is enhanced with, once engines are ready or the stream goes on without them; none if it
+    /// What a frame is enhanced with, once engines are ready or the stream goes on without them; none if it
     /// goes through untouched.
-    fn parameters_for(&self, input: &gst::BufferRef) -> Result<Option<Parameters>, gst::FlowError> {
+    fn settings_for(&self, input: &gst::BufferRef) -> Result<Option<Live>, gst::FlowError> {
         controller::follow(self.obj().upcast_ref(), input, |error| {
             self.reporter.curve_outside(self.obj().upcast_ref(), &error);
         });
@@ -146,14 +146,18 @@ impl URetinexEnhance {
             return Ok(None);
         }
         self.await_preparation()?;
-        let latency_changed = lock(&self.worker)
-            .as_mut()
-            .is_some_and(|worker| self.update_latency(worker));
+        let live = self.live();
+        let latency_changed = lock(&self.worker).as_mut().is_some_and(|worker| {
+            let changed = self.update_latency(worker);
+            if let Some(deadline) = worker.deadline(&live, self.reporter.latency.is_live()) {
+                worker.prepare_rungs(deadline);
+            }
+            changed
+        });
         if latency_changed {
             self.reporter.tell_latency(self.obj().upcast_ref());
         }
-        let live = self.live();
-        Ok((!live.passes_through()).then_some(live.parameters))
+        Ok((!live.passes_through()).then_some(live))
     }
 
     /// Returns when the size is prepared, or the stream goes on while it is.
@@ -192,13 +196,13 @@ impl URetinexEnhance {
         }
     }
 
-    /// Takes a frame in: with `parameters` it is submitted, or enhanced at once; otherwise it is left as it is.
-    fn take_in(&self, input: gst::Buffer, parameters: Option<Parameters>) -> Result<(), gst::FlowError> {
+    /// Takes a frame in: with settings it is submitted, or enhanced at once; otherwise it is left as it is.
+    fn take_in(&self, input: gst::Buffer, live: Option<&Live>) -> Result<(), gst::FlowError> {
         let mut guard = lock(&self.worker);
         let worker = guard.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
         let preparing = self.preparation.is_wanted();
         let (mut enhanced, mut backend) = (Err(Failure::PassedThrough), None);
-        if let Some(parameters) = parameters {
+        if let Some(live) = live {
             let (frames, _) = worker.held(preparing, self.reporter.latency.is_live());
             // A frame that is marked as discontinuous does not stay.
             let stay = if self.discontinuous.load(Ordering::Relaxed) {
@@ -206,9 +210,12 @@ impl URetinexEnhance {
             } else {
                 frames
             };
-            enhanced = worker.enhance(&input, parameters, stay, preparing, &|input| self.new_output(input));
+            enhanced = worker.enhance(&input, live, stay, preparing, &|input| self.new_output(input));
             backend = worker.backend(preparing);
+        } else if self.live().passes_through() {
+            worker.reset(Reset::PassedThrough);
         }
+        let light = worker.light();
         let (frame, failure) = match enhanced {
             Ok(frame) => (frame, None),
             Err(Failure::Flow(error)) => return Err(error),
@@ -217,6 +224,7 @@ impl URetinexEnhance {
         worker.queue.push(frame);
         self.note_resets(worker);
         drop(guard);
+        self.note_light(light);
         if let Some((backend, in_cuda_memory)) = backend
             && self.reporter.set_backend(self.obj().upcast_ref(), backend)
             && in_cuda_memory
@@ -235,15 +243,19 @@ impl URetinexEnhance {
         };
         let leaving = worker.give_out(all, &|input| self.new_output(input))?;
         self.note_resets(worker);
+        let (light, rung) = (worker.light(), worker.rung());
         drop(guard);
         let Some(Leaving {
-            buffer,
+            mut buffer,
             enhanced,
             failure,
         }) = leaving
         else {
             return Ok(None);
         };
+        if self.live().frame_meta {
+            frame_meta::add(&mut buffer, enhanced.as_ref(), light, rung);
+        }
         if let Some(report) = enhanced {
             self.reporter
                 .enhanced(self.obj().upcast_ref(), &report, started.elapsed());
@@ -294,6 +306,34 @@ impl URetinexEnhance {
         }
     }
 
+    /// Shows the light, and says so where day or night, or colour, is another than before.
+    fn note_light(&self, light: Option<Light>) {
+        let before = std::mem::replace(&mut self.reporter.counters().light, light);
+        let kind = |light: Light| (light.day, light.grey);
+        if let Some(light) = light
+            && before.map(kind) != Some(kind(light))
+        {
+            messages::light(self.obj().upcast_ref(), light);
+        }
+    }
+
+    /// Takes note of how long a frame took, and goes to another rung if the deadline asks for it.
+    fn keep_deadline(&self, live: &Live, time: Duration) {
+        let mut guard = lock(&self.worker);
+        let Some(worker) = guard.as_mut() else {
+            return;
+        };
+        let deadline = worker.deadline(live, self.reporter.latency.is_live());
+        let time = (!worker.was_untouched()).then_some(time);
+        let step = worker.keep_deadline(time, deadline);
+        let rung = worker.rung();
+        drop(guard);
+        self.reporter.counters().rung = rung;
+        if let Some(step) = step {
+            messages::rung(self.obj().upcast_ref(), step, deadline.unwrap_or_default());
+        }
+    }
+
     fn note_resets(&self, worker: &Worker) {
         self.reporter.counters().resets = worker.resets();
     }
@@ -333,8 +373,9 @@ impl ObjectImpl for URetinexEnhance {
                 imp = self,
                 "{name} can be set in states NULL and READY only: ignored"
             );
-        } else if !lock(&self.settings).set(name, value) {
-            gst::warning!(CAT, imp = self, "{name} is not a number: ignored");
+        } else if let Err(error) = { lock(&self.settings).set(name, value) } {
+            let error = Error::new(error.kind(), format!("{name} is not changed: {error}"));
+            messages::warn(self.obj().upcast_ref(), &error);
         }
     }
 
@@ -594,15 +635,22 @@ impl BaseTransformImpl for URetinexEnhance {
     /// Called until there is nothing to give out.
     fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
         let input = match self.take_queued_buffer() {
-            Some(input) => Some((self.parameters_for(&input)?, input)),
+            Some(input) => Some((self.settings_for(&input)?, input)),
             None => None,
         };
         // All times of frames are measured from here, after what had to be waited for.
         let started = Instant::now();
-        if let Some((parameters, input)) = input {
-            self.take_in(input, parameters)?;
-        }
+        let live = match input {
+            Some((live, input)) => {
+                self.take_in(input, live.as_ref())?;
+                live
+            }
+            None => None,
+        };
         let output = self.give_out(false, started)?;
+        if let Some(live) = live {
+            self.keep_deadline(&live, started.elapsed());
+        }
         Ok(output.map_or(GenerateOutputSuccess::NoOutput, GenerateOutputSuccess::Buffer))
     }
 }

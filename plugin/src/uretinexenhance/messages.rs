@@ -1,10 +1,13 @@
 //! Messages on the bus.
 
+use std::time::Duration;
+
 use gst::prelude::*;
-use uretinex::Error;
+use uretinex::{Error, Light};
 
 use super::category::CAT;
-use super::errors;
+use super::deadline::RungStep;
+use super::{errors, frame_meta};
 
 /// The code of progress messages.
 pub(super) const ENGINES: &str = "engines";
@@ -34,4 +37,27 @@ pub(super) fn progress(element: &gst::Element, kind: gst::ProgressType, text: &s
             .src(element)
             .build(),
     );
+}
+
+/// Tells that day has become night, or the other way round, or that a stream has no colour or has it again.
+pub(super) fn light(element: &gst::Element, light: Light) {
+    let structure = gst::Structure::builder("uretinexenhance-light")
+        .field("light", frame_meta::light_name(light))
+        .field("grey", light.grey)
+        .field("lightness", light.lightness)
+        .build();
+    gst::info!(CAT, obj = element, "{structure}");
+    let _ = element.post_message(gst::message::Element::builder(structure).src(element).build());
+}
+
+/// Tells that frames are made on another rung.
+pub(super) fn rung(element: &gst::Element, step: RungStep, deadline: Duration) {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let structure = gst::Structure::builder("uretinexenhance-rung")
+        .field("rung", step.rung as u32)
+        .field("deadline-ms", milliseconds(deadline))
+        .field("p90-ms", step.p90.map_or(0.0, milliseconds))
+        .build();
+    gst::info!(CAT, obj = element, "{structure}");
+    let _ = element.post_message(gst::message::Element::builder(structure).src(element).build());
 }

@@ -7,7 +7,10 @@ mod choices;
 mod controller;
 mod counters;
 mod cuda_memory;
+mod deadline;
 mod errors;
+mod finish;
+mod frame_meta;
 mod frame_queue;
 mod imp;
 mod latency;
@@ -17,6 +20,7 @@ mod panics;
 mod planes;
 mod preparation;
 mod qos;
+mod regions;
 mod reporter;
 mod settings;
 mod worker;
@@ -24,7 +28,7 @@ mod worker;
 use gst::glib;
 use gst::prelude::*;
 
-pub use choices::{Backend, OnEngineBuild, Precision};
+pub use choices::{Backend, Compare, OnEngineBuild, Precision, RegionsMode};
 
 glib::wrapper! {
     /// Makes night video bright and clean with URetinex-Net.
@@ -42,6 +46,7 @@ glib::wrapper! {
 
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     choices::register();
+    frame_meta::register();
     gst::Element::register(
         Some(plugin),
         "uretinexenhance",

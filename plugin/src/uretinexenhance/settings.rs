@@ -1,26 +1,41 @@
 //! The properties that users set: one table of specifications, and the values.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
-use uretinex::{AUTOMATIC, BRIGHTNESS_RANGE, MAX_SIDE, Options, Parameters, RATIO_RANGE};
+use uretinex::{AUTOMATIC, BRIGHTNESS_RANGE, Error, ErrorKind, MAX_SIDE, Options, Parameters, RATIO_RANGE};
 
-use super::choices::{Backend, OnEngineBuild, Precision};
+use super::choices::{Backend, Compare, OnEngineBuild, Precision};
+use super::regions::{Regions, parse_regions};
 
 /// The most threads that can be asked for.
 const MAX_THREADS: u32 = 1024;
 /// The most frames in flight that can be asked for: as many as a backend takes at once.
 const MAX_IN_FLIGHT: u32 = 2;
+/// The longest fade between day and night, and the longest deadline, in milliseconds.
+const MAX_FADE: u32 = 60_000;
+const MAX_DEADLINE: i32 = 10_000;
+/// The share of the time from frame to frame that an automatic deadline leaves to a frame.
+const SHARE: f32 = 0.9;
 /// The highest GPU number that can be asked for.
 const MAX_DEVICE: u32 = 63;
 
 /// What may change from one frame to the next.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Live {
     pub parameters: Parameters,
     pub enabled: bool,
+    auto_bypass: bool,
+    fade_time: u32,
+    pub compare: Compare,
+    pub divider: f32,
+    pub regions: Regions,
+    /// Milliseconds; 0 is none, below 0 it follows from the frame rate.
+    deadline: i32,
+    pub frame_meta: bool,
 }
 
 impl Live {
@@ -28,12 +43,34 @@ impl Live {
     pub fn passes_through(&self) -> bool {
         !self.enabled || self.parameters.strength == 0.0
     }
+
+    /// Whether frames go through untouched by day.
+    pub fn bypasses_daylight(&self) -> bool {
+        self.auto_bypass && self.parameters.ratio == AUTOMATIC
+    }
+
+    /// How long a change between day and night takes.
+    pub fn fade(&self) -> Duration {
+        Duration::from_millis(self.fade_time.into())
+    }
+
+    /// How long a frame may take, of a stream with that time from frame to frame; none if it may take any time. By itself
+    /// only where `holds`: frames have to be there in time and something can be done about it.
+    pub fn deadline(&self, interval: Option<Duration>, holds: bool) -> Option<Duration> {
+        match self.deadline {
+            0 => None,
+            milliseconds @ 1.. => Some(Duration::from_millis(milliseconds.unsigned_abs().into())),
+            _ => interval.filter(|_| holds).map(|interval| interval.mul_f32(SHARE)),
+        }
+    }
 }
 
 /// The values of the writable properties.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub live: Live,
+    /// The regions as they were set.
+    regions: Option<String>,
     model: String,
     backend: Backend,
     device_id: u32,
@@ -56,7 +93,15 @@ impl Default for Settings {
                     ..Parameters::default()
                 },
                 enabled: true,
+                auto_bypass: true,
+                fade_time: 2000,
+                compare: Compare::default(),
+                divider: 0.5,
+                regions: Regions::default(),
+                deadline: -1,
+                frame_meta: false,
             },
+            regions: None,
             model: "auto".into(),
             backend: Backend::default(),
             device_id: 0,
@@ -90,13 +135,20 @@ impl Settings {
         (self.backend, self.device_id)
     }
 
-    /// Takes a property's new value; false if the value is not a number.
-    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+    /// Takes a property's new value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] if the value is not a number, or no list of regions; the one before stays.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), Error> {
         match name {
-            "ratio" | "brightness" | "strength" | "temporal" => {
+            "ratio" | "brightness" | "strength" | "temporal" | "divider" => {
                 let number: f32 = get(value);
                 if number.is_nan() {
-                    return false;
+                    return Err(Error::new(ErrorKind::InvalidOption, format!("{name} is not a number")));
+                }
+                if name == "divider" {
+                    self.live.divider = number;
+                    return Ok(());
                 }
                 let p = &mut self.live.parameters;
                 *match name {
@@ -111,6 +163,18 @@ impl Settings {
                 }
             }
             "enabled" => self.live.enabled = get(value),
+            "auto-bypass" => self.live.auto_bypass = get(value),
+            "fade-time" => self.live.fade_time = get(value),
+            "compare" => self.live.compare = get(value),
+            "regions" => {
+                let text: Option<String> = get(value);
+                self.live.regions.list = text.as_deref().map_or(Ok(Arc::default()), parse_regions)?;
+                self.regions = text;
+            }
+            "regions-mode" => self.live.regions.mode = get(value),
+            "regions-meta" => self.live.regions.meta = get(value),
+            "deadline" => self.live.deadline = get(value),
+            "frame-meta" => self.live.frame_meta = get(value),
             "model" => self.model = get::<Option<String>>(value).unwrap_or_else(|| "auto".into()),
             "backend" => self.backend = get(value),
             "device-id" => self.device_id = get(value),
@@ -122,7 +186,7 @@ impl Settings {
             "frames-in-flight" => self.frames_in_flight = get(value),
             _ => unreachable!("no writable property {name}"),
         }
-        true
+        Ok(())
     }
 
     /// A property's value, if it is one of these.
@@ -133,6 +197,15 @@ impl Settings {
             "strength" => self.live.parameters.strength.to_value(),
             "temporal" => self.live.parameters.temporal.to_value(),
             "enabled" => self.live.enabled.to_value(),
+            "auto-bypass" => self.live.auto_bypass.to_value(),
+            "fade-time" => self.live.fade_time.to_value(),
+            "compare" => self.live.compare.to_value(),
+            "divider" => self.live.divider.to_value(),
+            "regions" => self.regions.to_value(),
+            "regions-mode" => self.live.regions.mode.to_value(),
+            "regions-meta" => self.live.regions.meta.to_value(),
+            "deadline" => self.live.deadline.to_value(),
+            "frame-meta" => self.live.frame_meta.to_value(),
             "model" => self.model.to_value(),
             "backend" => self.backend.to_value(),
             "device-id" => self.device_id.to_value(),
@@ -203,6 +276,66 @@ pub(super) fn specifications() -> &'static [glib::ParamSpec] {
                 .nick("Enabled")
                 .blurb("Whether frames are enhanced; false passes every buffer through untouched")
                 .default_value(d.live.enabled)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecBoolean::builder("auto-bypass")
+                .nick("Automatic bypass")
+                .blurb("Whether frames go through untouched by day, where the ratio is automatic")
+                .default_value(d.live.auto_bypass)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecUInt::builder("fade-time")
+                .nick("Fade time")
+                .blurb("Milliseconds that a change between day and night takes")
+                .maximum(MAX_FADE)
+                .default_value(d.live.fade_time)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecInt::builder("deadline")
+                .nick("Deadline")
+                .blurb(
+                    "Milliseconds that a frame may take before a simpler one is made (0 = any time, -1 = by the frame rate \
+                     in a live pipeline on a processor)",
+                )
+                .minimum(-1)
+                .maximum(MAX_DEADLINE)
+                .default_value(d.live.deadline)
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecString::builder("regions")
+                .nick("Regions")
+                .blurb("Rectangles X,Y,WIDTH,HEIGHT in pixels with ; between them, see regions-mode")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("regions-mode", d.live.regions.mode)
+                .nick("Regions mode")
+                .blurb("What is done with regions")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecString::builder("regions-meta")
+                .nick("Regions meta")
+                .blurb("The type of the regions of interest that come with buffers and are regions too (none: they are not)")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("compare", d.live.compare)
+                .nick("Compare")
+                .blurb("Whether a frame shows what came in beside the result")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecFloat::builder("divider")
+                .nick("Divider")
+                .blurb("The share of the width that compare=split shows as it came in")
+                .flags(lax)
+                .minimum(0.0)
+                .maximum(1.0)
+                .default_value(d.live.divider)
+                .controllable()
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecBoolean::builder("frame-meta")
+                .nick("Frame meta")
+                .blurb("Whether each frame carries a meta that says what was done to it")
+                .default_value(d.live.frame_meta)
                 .mutable_playing()
                 .build(),
             glib::ParamSpecString::builder("model")

@@ -1,19 +1,21 @@
 //! What works on frames: the enhancer, or a stand-in while engines are built; and the frames that it works on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uretinex::{
-    BackendChoice, Enhancer, Error, ErrorKind, FrameMut, Options, Parameters, PreparationJob, Report, Reset,
+    BackendChoice, Enhancer, Error, ErrorKind, FrameMut, Light, Options, Parameters, PreparationJob, Report, Reset,
 };
 
 use super::caps::VideoStream;
 use super::category::CAT;
 use super::choices::OnEngineBuild;
 use super::cuda_memory;
+use super::deadline::{Ladder, RungStep};
+use super::finish::Finish;
 use super::frame_queue::{FrameQueue, QueuedFrame};
 use super::panics::without_panic;
 use super::planes::{ReadablePlanes, WritablePlanes};
-use super::settings::Settings;
+use super::settings::{Live, Settings};
 use crate::gstcuda::{CudaContext, EnhancerInContext};
 
 /// Gives an empty buffer for a frame, with the metadata of the one that came in.
@@ -58,6 +60,15 @@ pub(super) struct Worker {
     pub queue: FrameQueue,
     /// Whether a trial frame of the stream's size has been taken through what works on frames.
     tried: bool,
+    /// How long that took.
+    trial: Option<Duration>,
+    ladder: Ladder,
+    /// Whether the rungs are prepared for the stream.
+    rungs_prepared: bool,
+    light: Option<Light>,
+    /// Whether the latest frame went through untouched.
+    untouched: bool,
+    started: Instant,
     options: Options,
     on_engine_build: OnEngineBuild,
 }
@@ -75,6 +86,12 @@ impl Worker {
             stream: None,
             queue: FrameQueue::new(settings.frames_in_flight),
             tried: false,
+            trial: None,
+            ladder: Ladder::default(),
+            rungs_prepared: false,
+            light: None,
+            untouched: false,
+            started: Instant::now(),
             options,
             on_engine_build: settings.on_engine_build,
         })
@@ -114,7 +131,9 @@ impl Worker {
         }
         if self.is_new(stream) {
             self.reset(Reset::NewFormat);
-            self.tried = false;
+            (self.tried, self.trial, self.rungs_prepared) = (false, None, false);
+            self.ladder = Ladder::default();
+            self.take_rung();
         }
         self.stream = Some(stream.clone());
         Ok(())
@@ -199,9 +218,10 @@ impl Worker {
         let trial = without_panic(|| enhancer.trial(&spec));
         self.tried = true;
         // If it fails, so does the first frame, which is reported.
-        trial
+        self.trial = trial
             .inspect_err(|e| gst::debug!(CAT, "a trial frame failed: {e}"))
-            .ok()
+            .ok();
+        self.trial
     }
 
     /// How many frames stay until the next one comes, and for how long each does.
@@ -222,7 +242,20 @@ impl Worker {
     pub fn enhance(
         &mut self,
         input: &gst::Buffer,
-        parameters: Parameters,
+        live: &Live,
+        stay: usize,
+        preparing: bool,
+        new_output: &NewOutput<'_>,
+    ) -> Result<QueuedFrame, Failure> {
+        let enhanced = self.take(input, live, stay, preparing, new_output);
+        self.untouched = enhanced.is_err();
+        enhanced
+    }
+
+    fn take(
+        &mut self,
+        input: &gst::Buffer,
+        live: &Live,
         stay: usize,
         preparing: bool,
         new_output: &NewOutput<'_>,
@@ -232,18 +265,47 @@ impl Worker {
         };
         let (enhancer, context) =
             at_work(&mut self.enhancer, &mut self.stand_in, preparing).ok_or(Failure::PassedThrough)?;
-        let frame = if stay > 0 || self.queue.submitted() > 0 {
+        if self.ladder.is_untouched() {
+            enhancer.reset(Reset::PassedThrough);
+            return Err(Failure::PassedThrough);
+        }
+        let mut parameters = live.parameters;
+        let frame = if stream.in_cuda_memory {
+            let context = context.ok_or_else(|| cuda_memory::no_context().into());
+            let enhanced = context.and_then(|context| on_gpu(enhancer, context, stream, input, parameters, new_output));
+            if enhanced.is_err() {
+                forget_pending(enhancer, 0);
+            }
+            let (output, report) = enhanced?;
+            QueuedFrame::Enhanced { output, report }
+        } else {
             let planes = ReadablePlanes::map(input, &stream.info, stream.spec)?;
             let frame = planes.frame()?;
-            without_panic(|| enhancer.submit(&frame, parameters))?;
-            QueuedFrame::Submitted { input: input.clone() }
-        } else {
-            let enhanced = if stream.in_cuda_memory {
-                let context = context.ok_or_else(|| cuda_memory::no_context().into());
-                context.and_then(|context| on_gpu(enhancer, context, stream, input, parameters, new_output))
-            } else {
-                on_host(enhancer, stream, input, parameters, new_output)
-            };
+            let light = enhancer.light(&frame, live.fade());
+            self.light = Some(light);
+            if live.bypasses_daylight() {
+                if light.night == 0.0 {
+                    enhancer.reset(Reset::PassedThrough);
+                    return Err(Failure::PassedThrough);
+                }
+                parameters.strength *= light.night;
+            }
+            let finish = Finish::new(input, live, light.grey);
+            if stay > 0 || self.queue.submitted() > 0 {
+                without_panic(|| enhancer.submit(&frame, parameters))?;
+                self.queue.set_stay(stay);
+                return Ok(QueuedFrame::Submitted {
+                    input: input.clone(),
+                    finish,
+                });
+            }
+            let enhanced = write(input, stream, new_output, |out| {
+                without_panic(|| {
+                    let report = enhancer.process(&frame, out, parameters)?;
+                    finish.apply(&frame, out);
+                    Ok(report)
+                })
+            });
             if enhanced.is_err() {
                 forget_pending(enhancer, 0);
             }
@@ -267,10 +329,14 @@ impl Worker {
             None => return Ok(None),
             Some(QueuedFrame::Untouched(buffer)) => (buffer, None, None),
             Some(QueuedFrame::Enhanced { output, report }) => (output, Some(report), None),
-            Some(QueuedFrame::Submitted { input }) => {
+            Some(QueuedFrame::Submitted { input, finish }) => {
                 let enhancer = &mut self.enhancer.enhancer;
                 let collected = write(&input, stream, new_output, |out| {
-                    without_panic(|| enhancer.collect(out))
+                    without_panic(|| {
+                        let report = enhancer.collect(out)?;
+                        finish_later(&finish, &input, stream, out)?;
+                        Ok(report)
+                    })
                 });
                 match collected {
                     Ok((output, report)) => (output, Some(report), None),
@@ -289,6 +355,95 @@ impl Worker {
             enhanced,
             failure,
         }))
+    }
+
+    /// The light at the latest frame in system memory.
+    pub fn light(&self) -> Option<Light> {
+        self.light
+    }
+
+    /// Whether the latest frame went through untouched.
+    pub fn was_untouched(&self) -> bool {
+        self.untouched
+    }
+
+    /// The rung that frames are made on.
+    pub fn rung(&self) -> usize {
+        self.ladder.rung()
+    }
+
+    /// Whether there are rungs between all and nothing: what is prepared in no time, for frames that do not overlap.
+    fn has_rungs(&self) -> bool {
+        self.enhancer.enhancer.backend_name() == "cpu"
+    }
+
+    /// How long a frame may take.
+    pub fn deadline(&self, settings: &Live, live: bool) -> Option<Duration> {
+        let interval = self.stream.as_ref()?.frame_time().map(Duration::from);
+        settings.deadline(interval, live && self.has_rungs())
+    }
+
+    /// Prepares the rungs, where that has not been done, so that a step costs no frame, and begins on the one that a trial
+    /// frame speaks for.
+    pub fn prepare_rungs(&mut self, deadline: Duration) {
+        if std::mem::replace(&mut self.rungs_prepared, true) || !self.has_rungs() || self.queue.submitted() > 0 {
+            return;
+        }
+        let Some(spec) = self.stream.as_ref().map(|stream| stream.spec) else {
+            return;
+        };
+        for rung in Ladder::rungs().rev() {
+            let pixels = self.pixels(rung);
+            let enhancer = &mut self.enhancer.enhancer;
+            let prepared = without_panic(|| {
+                enhancer.set_max_pixels(pixels)?;
+                enhancer.prepare(&spec)
+            });
+            if let Err(error) = prepared {
+                gst::debug!(CAT, "rung {rung} of the deadline is not prepared: {error}");
+            }
+        }
+        if let Some(trial) = self.trial {
+            self.ladder.begin(trial, deadline);
+            self.take_rung();
+        }
+    }
+
+    /// Takes note of a frame that took `time`, or went through untouched; a step if another rung is taken from here on.
+    pub fn keep_deadline(&mut self, time: Option<Duration>, deadline: Option<Duration>) -> Option<RungStep> {
+        let (now, few) = (self.started.elapsed(), !self.has_rungs());
+        let step = match deadline {
+            Some(deadline) => self.ladder.add(now, time, deadline, few),
+            None => self.ladder.release(now),
+        };
+        if step.is_some() {
+            self.take_rung();
+        }
+        step
+    }
+
+    /// How many pixels of a frame go through the networks on a rung; 0 is all.
+    fn pixels(&self, rung: usize) -> usize {
+        let all = self
+            .stream
+            .as_ref()
+            .map_or(0, |stream| stream.spec.width * stream.spec.height);
+        let most = self.options.max_pixels;
+        match rung {
+            0 => most,
+            rung => Ladder::pixels(rung, if most == 0 { all } else { most.min(all) }),
+        }
+    }
+
+    /// Has the next frame made on the rung.
+    fn take_rung(&mut self) {
+        if !self.has_rungs() || self.ladder.is_untouched() {
+            return;
+        }
+        let pixels = self.pixels(self.ladder.rung());
+        if let Err(error) = self.enhancer.enhancer.set_max_pixels(pixels) {
+            gst::debug!(CAT, "a rung is not taken: {error}");
+        }
     }
 
     /// Drops all frames that are inside; the enhancer is as if they had not come.
@@ -347,19 +502,19 @@ fn write(
     Ok((output, report))
 }
 
-/// Enhances a frame in system memory.
-fn on_host(
-    enhancer: &mut Enhancer,
-    stream: &VideoStream,
+/// Finishes a frame of which the input is no longer mapped.
+fn finish_later(
+    finish: &Finish,
     input: &gst::Buffer,
-    parameters: Parameters,
-    new_output: &NewOutput<'_>,
-) -> Result<(gst::Buffer, Report), Failure> {
+    stream: &VideoStream,
+    output: &mut FrameMut<'_>,
+) -> Result<(), Error> {
+    if finish.is_nothing() {
+        return Ok(());
+    }
     let planes = ReadablePlanes::map(input, &stream.info, stream.spec)?;
-    let frame = planes.frame()?;
-    write(input, stream, new_output, |out| {
-        without_panic(|| enhancer.process(&frame, out, parameters))
-    })
+    finish.apply(&planes.frame()?, output);
+    Ok(())
 }
 
 /// Enhances a frame in CUDA memory.

@@ -21,10 +21,12 @@ pub fn model() -> String {
     std::env::var("URETINEX_TEST_PACK").unwrap_or_else(|_| "lite".into())
 }
 
-/// The element with a backend and the pack under test.
+/// The element with a backend and the pack under test; it enhances bright frames too.
 pub fn element(backend: &str) -> gst::Element {
     init();
-    let element = gst::ElementFactory::make("uretinexenhance").property("model", model());
+    let element = gst::ElementFactory::make("uretinexenhance")
+        .property("model", model())
+        .property("auto-bypass", false);
     element
         .property_from_str("backend", backend)
         .build()

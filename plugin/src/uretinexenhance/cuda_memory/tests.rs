@@ -548,6 +548,7 @@ fn through_own_elements(
     let pipeline = gst::Pipeline::new();
     let element = element_with(Library::get().unwrap());
     element.set_property("enabled", enabled);
+    element.set_property("auto-bypass", false);
     let make = |name: &str| gst::ElementFactory::make(name).build().unwrap();
     let (source, filter, upload, memory) = (
         make("videotestsrc"),
