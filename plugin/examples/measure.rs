@@ -13,7 +13,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (backend, frames, threads) = (argument(3, "identity"), argument(4, "500"), argument(5, "0"));
     gst::init()?;
     gsturetinex::plugin_register_static()?;
-    let element = gst::ElementFactory::make("uretinexenhance").property("threads", threads.parse::<u32>()?);
+    let element = gst::ElementFactory::make("uretinexenhance")
+        .property("threads", threads.parse::<u32>()?)
+        .property("auto-bypass", false);
     let element = element.property_from_str("backend", &backend).build()?;
     let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
     let caps: gst::Caps =
