@@ -74,6 +74,11 @@ impl CpuExecutor {
 }
 
 impl CpuExecutor {
+    /// Takes the planes of I `[3, h, w]`, of the working size, in the place of a frame.
+    pub fn fill(&mut self, image: &[f32]) {
+        self.image.fill(self.geometry.working, image);
+    }
+
     /// The rows of a frame as it stands, without padding: of I and R each channel, and of L'.
     pub fn rows(&self) -> impl Iterator<Item = [&[f32]; 7]> {
         let (width, height) = self.geometry.working;

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, DeviceBuffer, Executor, Geometry, MemoryFigures, PreparationJob, none_pending, pending};
-use crate::cpu::{Preview, survey};
+use crate::backend::{
+    Backend, DeviceBuffer, Executor, Geometry, MemoryFigures, Meter, PreparationJob, none_pending, pending,
+};
+use crate::cpu::survey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, Plane, PlaneMut, RawStream};
 use crate::pack::{Manifest, Pack, Precision, Precisions};
@@ -12,7 +14,7 @@ use crate::session::backends::Loaded;
 use crate::session::options::Options;
 use crate::session::prepared::{Key, Prepared, PreparedCache};
 use crate::stages::{AUTOMATIC, Parameters, Plan, Quantity, Report};
-use crate::temporal::{Exposure, Reset, StreamMemory};
+use crate::temporal::{Exposure, Reset, Scene, StreamMemory};
 
 /// The time from one frame to the next, unless it is told.
 const INTERVAL: Duration = Duration::from_millis(40);
@@ -126,7 +128,7 @@ impl Enhancer {
     }
 
     /// Whether the prepared backend uses what it remembers of a stream ([`Parameters::temporal`]); false before a size is
-    /// prepared. Today the processor does, a GPU does not.
+    /// prepared. The processor and a GPU do, the identity does not.
     pub fn remembers(&self) -> bool {
         self.prepared.peek().is_some_and(Executor::remembers)
     }
@@ -294,14 +296,8 @@ impl Enhancer {
         let ratio = match input {
             Some(input) if self.loaded[self.current].backend.has_networks() => {
                 let threads = self.options.threads;
-                let Loaded { pack, preview, .. } = &mut self.loaded[self.current];
-                let look = || {
-                    let preview = match preview {
-                        Some(preview) if preview.is_for(input.spec()) => preview,
-                        preview => preview.insert(Preview::new(pack, input.spec(), threads)?),
-                    };
-                    preview.look(input)
-                };
+                let loaded = &mut self.loaded[self.current];
+                let look = || loaded.preview(input.spec(), threads)?.look(input);
                 self.exposure
                     .follow(survey(input), parameters.brightness, self.interval, look)?
             }
@@ -382,6 +378,9 @@ impl Enhancer {
     /// Takes a frame in device memory through the network, without a copy, after all that was issued on `after`; returns
     /// when `output` is written. `output` is of the same kind as `input` and shares no byte with it.
     ///
+    /// An automatic ratio is found from the frame's thumbnail, which comes back with the frame's sums: changes of up to 6 %
+    /// are the next frame's, and a frame whose ratio should differ by more is adjusted anew before this returns.
+    ///
     /// # Errors
     /// As [`process`](Self::process); [`ErrorKind::Unsupported`] on a backend that works in system memory.
     pub fn process_device(
@@ -401,11 +400,31 @@ impl Enhancer {
         }
         self.refuse_pending()?;
         self.prepare(input.spec())?;
+        let automatic = parameters.ratio == AUTOMATIC && self.loaded[self.current].backend.has_networks();
         let parameters = self.with_ratio(parameters, None)?;
         let plan = self.memory.plan(parameters);
-        let executor = &mut self.executor()?.executor;
-        let report = executor.process_device(input, output, after, &plan);
-        self.observe(report, parameters.ratio)
+        let Self {
+            options,
+            loaded,
+            current,
+            prepared,
+            exposure,
+            interval,
+            ..
+        } = self;
+        let loaded = &mut loaded[*current];
+        let mut ratio = parameters.ratio;
+        let mut meter = |thumbnail: &[f32]| {
+            let look = || loaded.preview(input.spec(), options.threads)?.look_at(thumbnail);
+            let wanted = exposure.follow(Scene::of(thumbnail), parameters.brightness, *interval, look)?;
+            let anew = Exposure::is_far(ratio, wanted).then_some(wanted);
+            ratio = anew.unwrap_or(ratio);
+            Ok(anew)
+        };
+        let meter = automatic.then_some(&mut meter as Meter<'_>);
+        let executor = &mut prepared.current().ok_or_else(unprepared)?.executor;
+        let report = executor.process_device(input, output, after, &plan, meter);
+        self.observe(report, ratio)
     }
 
     /// Memory for a frame on the backend's device, for programs that have none of their own.
