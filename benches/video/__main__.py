@@ -3,7 +3,7 @@
     python3 benches/video [--data DIR] [--ratio 4] [--short] [--clips a,b] [--conditions a,b] [--methods a,b] [--json F]
 
 Clips of DIR/video/normal (default ../shared/data) become dark, noisy and compressed, so that the truth is known, and those
-of DIR/video/real_lowlight are taken as they are. Prints tables in Markdown. Needs numpy and opencv-python-headless (PyPI),
+of DIR/video/real_lowlight are taken as they are. Prints tables in Markdown. Needs requirements.txt (PyPI),
 GStreamer with x264 and x265, the element in GST_PLUGIN_PATH, and FFmpeg for what people would chain. --short takes two
 clips and two conditions at half the size, and fails where the element is worse than frame by frame.
 """
