@@ -127,7 +127,10 @@ impl Stages for CpuExecutor {
             Step::Fuse => {
                 // R and L are of the frame before, and not needed any more.
                 let temporal = plan.parameters.temporal;
-                self.cut = fusion.fuse(pool, self.capabilities, image, r, l, temporal);
+                self.cut = match plan.repeated && fusion.repeat(image) {
+                    true => false,
+                    false => fusion.fuse(pool, self.capabilities, image, r, l, temporal),
+                };
                 Ok(())
             }
             Step::Decompose => {

@@ -13,6 +13,7 @@ use crate::pack::{Manifest, Pack, Precision, Precisions};
 use crate::session::backends::Loaded;
 use crate::session::options::Options;
 use crate::session::prepared::{Key, Prepared, PreparedCache};
+use crate::session::repeats::LastFrame;
 use crate::stages::{AUTOMATIC, Parameters, Plan, Quantity, Report};
 use crate::temporal::{Exposure, Reset, Scene, StreamMemory};
 
@@ -33,6 +34,7 @@ pub struct Enhancer {
     memory: StreamMemory,
     exposure: Exposure,
     interval: Duration,
+    last: LastFrame,
     /// The ratios of pending frames.
     ratios: VecDeque<f32>,
     time_stages: bool,
@@ -73,6 +75,7 @@ impl Enhancer {
             memory: StreamMemory::default(),
             exposure: Exposure::default(),
             interval: INTERVAL,
+            last: LastFrame::default(),
             ratios: VecDeque::with_capacity(4),
             time_stages: false,
         }
@@ -268,7 +271,7 @@ impl Enhancer {
         self.refuse_pending()?;
         self.prepare(input.spec())?;
         let parameters = self.with_ratio(parameters, Some(input))?;
-        let plan = self.memory.plan(parameters);
+        let plan = self.plan(parameters, Some(input));
         let time_stages = self.time_stages;
         let executor = &mut self.executor()?.executor;
         let report = match time_stages {
@@ -276,6 +279,21 @@ impl Enhancer {
             false => executor.process(input, output, &plan),
         };
         self.observe(report, parameters.ratio)
+    }
+
+    /// How a frame is made; `input` is its bytes, where they can be compared with those of the frame before.
+    fn plan(&mut self, parameters: Parameters, input: Option<&Frame<'_>>) -> Plan {
+        let repeated = match input {
+            Some(input) if parameters.temporal > 0.0 => self.last.is_repeated_by(input),
+            _ => {
+                self.last.forget();
+                false
+            }
+        };
+        Plan {
+            repeated,
+            ..self.memory.plan(parameters)
+        }
     }
 
     /// Has the memory see how a frame went: one that failed leaves no state to go on from.
@@ -330,7 +348,7 @@ impl Enhancer {
         parameters.check()?;
         self.prepare(input.spec())?;
         let parameters = self.with_ratio(parameters, Some(input))?;
-        let mut plan = self.memory.plan(parameters);
+        let mut plan = self.plan(parameters, Some(input));
         // The memory has not seen the frames that are pending, but their state is there.
         plan.fresh &= self.pending() == 0;
         self.executor()?.executor.submit(input, &plan)?;
@@ -402,7 +420,7 @@ impl Enhancer {
         self.prepare(input.spec())?;
         let automatic = parameters.ratio == AUTOMATIC && self.loaded[self.current].backend.has_networks();
         let parameters = self.with_ratio(parameters, None)?;
-        let plan = self.memory.plan(parameters);
+        let plan = self.plan(parameters, None);
         let Self {
             options,
             loaded,

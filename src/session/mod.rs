@@ -4,6 +4,7 @@ mod backends;
 mod enhancer;
 mod options;
 mod prepared;
+mod repeats;
 #[cfg(test)]
 mod tests;
 

@@ -146,27 +146,30 @@ fn an_automatic_ratio_is_the_same_in_device_memory() {
     };
     for (format, size) in [(PixelFormat::Nv12, (320, 240)), (PixelFormat::Rgba, (64, 48))] {
         let spec = spec(format, size);
-        let [dark, bright] = [40.0, 2400.0].map(|offset| Picture::scene(spec, (offset, 0.0), 1));
+        // Of each frame another noise: a repeated one is known in system memory alone.
+        let seen = |offset: f32, frame: usize| Picture::scene(spec, (offset, 0.0), 1 + frame as u32);
+        let (dark, bright) = (40.0, 2400.0);
         let mut in_system = Enhancer::new(&options(BackendChoice::Cpu)).unwrap();
         let mut on_device = on_host();
         let automatically = automatic(0.0);
         let mut ratios = Vec::new();
-        for (t, (picture, parameters)) in [
-            (&dark, automatically),
-            (&dark, automatically),
-            (&bright, automatically),
-            (&bright, automatically),
-            (&bright, PARAMETERS),
-            (&dark, PARAMETERS),
-            (&dark, automatically),
-            (&dark, automatic(0.5)),
-            (&dark, automatic(0.5)),
-            (&dark, PARAMETERS),
+        for (t, (offset, parameters)) in [
+            (dark, automatically),
+            (dark, automatically),
+            (bright, automatically),
+            (bright, automatically),
+            (bright, PARAMETERS),
+            (dark, PARAMETERS),
+            (dark, automatically),
+            (dark, automatic(0.5)),
+            (dark, automatic(0.5)),
+            (dark, PARAMETERS),
         ]
         .into_iter()
         .enumerate()
         {
             let what = format!("{} {size:?}, frame {t}", format.name());
+            let picture = seen(offset, t);
             let [mut expected, output] = [0, 1].map(|_| Picture::black(spec));
             let report = in_system
                 .process(&picture.frame(), &mut expected.frame_mut(), parameters)
@@ -189,7 +192,10 @@ fn an_automatic_ratio_is_the_same_in_device_memory() {
             "a cut: {ratios:?}"
         );
         assert_eq!([ratios[4], ratios[5], ratios[9]], [PARAMETERS.ratio; 3], "a number");
-        assert_eq!(ratios[6], ratios[0], "automatic again: {ratios:?}");
+        assert!(
+            (ratios[6] / ratios[0] - 1.0).abs() < 0.02,
+            "automatic again: {ratios:?}"
+        );
     }
 }
 

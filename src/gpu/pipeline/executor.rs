@@ -253,11 +253,13 @@ impl GpuExecutor {
             temporal,
             ..
         } = plan.parameters;
+        let fresh = plan.fresh || !self.filled;
         Settings {
             ratio: self.workspace.storage.bits(ratio),
             strength,
             most: most_frames(temporal),
-            fresh: (plan.fresh || !self.filled).into(),
+            fresh: fresh.into(),
+            repeated: (plan.repeated && !fresh).into(),
             input,
             output,
             ..Settings::default()
@@ -334,7 +336,10 @@ impl Stages for GpuExecutor {
             let settings = this.settings(plan, this.slots[0].surfaces());
             match step {
                 Step::Adjust => this.current.ratio = settings.ratio,
-                Step::Fuse => (this.current.most, this.current.fresh) = (settings.most, settings.fresh),
+                Step::Fuse => {
+                    this.current.most = settings.most;
+                    (this.current.fresh, this.current.repeated) = (settings.fresh, settings.repeated);
+                }
                 _ => {}
             }
             if matches!(step, Step::Adjust | Step::Fuse) {

@@ -156,6 +156,11 @@ fn stream() -> Vec<((f32, f32), Plan)> {
             ..Parameters::default()
         },
         fresh,
+        repeated: false,
+    };
+    let repeated = Plan {
+        repeated: true,
+        ..plan(1.0, false)
     };
     vec![
         ((0.0, 0.0), plan(1.0, true)),
@@ -169,6 +174,12 @@ fn stream() -> Vec<((f32, f32), Plan)> {
         ((778.0, -430.0), plan(1.0, false)),
         ((779.0, -429.0), plan(1.0, false)),
         ((780.0, -428.0), plan(1.0, true)),
+        ((780.0, -428.0), repeated),
+        ((781.0, -427.0), plan(1.0, false)),
+        ((781.0, -427.0), repeated),
+        // Of a frame that was not remembered nothing can be repeated.
+        ((781.0, -427.0), plan(0.0, false)),
+        ((781.0, -427.0), repeated),
     ]
 }
 

@@ -28,6 +28,7 @@ const THROUGH_TIME: Plan = Plan {
         ..PLAN.parameters
     },
     fresh: false,
+    repeated: false,
 };
 
 /// An executor on a recorder.
