@@ -6,6 +6,8 @@ mod options;
 mod prepared;
 mod repeats;
 #[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
 mod tests;
 
 pub use enhancer::Enhancer;
