@@ -108,7 +108,7 @@ VIDEO := GST_PLUGIN_PATH=$(or $(CARGO_TARGET_DIR),target)/$(BUILD) python3 bench
 
 test-video: ## The element on two clips of camera footage: no worse than frame by frame (numpy and opencv-python-headless)
 	@if python3 -c "import numpy, cv2" 2>/dev/null; then $(VIDEO) --short; else \
-		echo "SKIPPED: figures of video: pip install numpy opencv-python-headless"; fi
+		echo "SKIPPED: figures of video: pip install -r benches/video/requirements.txt"; fi
 
 bench-video: build ## Figures of docs/video.md, on clips in ../shared (half an hour)
 	$(VIDEO)

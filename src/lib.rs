@@ -38,7 +38,8 @@ mod temporal;
 mod testing;
 
 pub use backend::{
-    Backend, DeviceBuffer, DeviceId, Executor, Geometry, MemoryFigures, Observer, Phase, PreparationJob, Progress,
+    Backend, DeviceBuffer, DeviceId, Executor, Geometry, MemoryFigures, Meter, Observer, Phase, PreparationJob,
+    Progress,
 };
 pub use cpu::{Capabilities, Level};
 pub use error::{Error, ErrorKind, Result};

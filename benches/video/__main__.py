@@ -1,9 +1,10 @@
 """Measures the element on footage as night cameras deliver it.
 
-    python3 benches/video [--data DIR] [--ratio 4] [--short] [--clips a,b] [--conditions a,b] [--methods a,b] [--json F]
+    python3 benches/video [--data DIR] [--ratio 4] [--model lite] [--short] [--clips a,b] [--conditions a,b] [--methods a,b]
+                          [--json F] [--no-real]
 
 Clips of DIR/video/normal (default ../shared/data) become dark, noisy and compressed, so that the truth is known, and those
-of DIR/video/real_lowlight are taken as they are. Prints tables in Markdown. Needs numpy and opencv-python-headless (PyPI),
+of DIR/video/real_lowlight are taken as they are. Prints tables in Markdown. Needs requirements.txt (PyPI),
 GStreamer with x264 and x265, the element in GST_PLUGIN_PATH, and FFmpeg for what people would chain. --short takes two
 clips and two conditions at half the size, and fails where the element is worse than frame by frame.
 """
@@ -123,6 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "../shared/data")
     parser.add_argument("--ratio", type=float, default=4.0)
+    parser.add_argument("--model", default="lite", help="the pack that is measured beside the default one")
     parser.add_argument("--clips", default="")
     parser.add_argument("--conditions", default="")
     parser.add_argument("--methods", default="")
@@ -139,7 +141,7 @@ def main() -> int:
         clips, conditions = clips or ",".join(SHORT_CLIPS), conditions or ",".join(SHORT_CONDITIONS)
     clips, conditions = select(clips, footage.CLIPS), select(conditions, footage.CONDITIONS)
     wanted = args.methods or (f"{chains.PER_FRAME},{chains.NOW}" if args.short else "")
-    chosen = {n: m for n, m in chains.methods(args.ratio).items() if not wanted or n in wanted.split(",")}
+    chosen = {n: m for n, m in chains.methods(args.ratio, args.model).items() if not wanted or n in wanted.split(",")}
     frames, width = (16, 320) if args.short else (footage.FRAMES, footage.WIDTH)
     rows = measure(args.data, clips, conditions, chosen, frames, width)
     print(by_condition(rows, chosen), "\n")

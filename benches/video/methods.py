@@ -73,27 +73,28 @@ def clahe(frames: np.ndarray) -> np.ndarray:
     return out
 
 
-PER_FRAME = "lite per frame"
-LITE = "lite"
+PER_FRAME = "frame by frame"
+MEMORY = "with memory"
 NOW = "video"
 
 
-def methods(ratio: float) -> dict[str, Method]:
-    """By name; those of FFmpeg where it is installed."""
-    per_frame = element(f"model=lite ratio={ratio} temporal=0")
+def methods(ratio: float, model: str) -> dict[str, Method]:
+    """By name: `model` with the memory and without, the default, and what is chained with `model` frame by frame; those of FFmpeg
+    where it is installed."""
+    per_frame = element(f"model={model} ratio={ratio} temporal=0")
     found = {
         PER_FRAME: per_frame,
-        LITE: element(f"model=lite ratio={ratio}"),
+        MEMORY: element(f"model={model} ratio={ratio}"),
         NOW: element(f"ratio={ratio}"),
         "curve": curve,
         "CLAHE": clahe,
     }
     if shutil.which("ffmpeg"):
         found |= {
-            "hqdn3d → lite per frame": chain(ffmpeg("hqdn3d"), per_frame),
-            "atadenoise → lite per frame": chain(ffmpeg("atadenoise"), per_frame),
-            "lite per frame → hqdn3d": chain(per_frame, ffmpeg("hqdn3d")),
-            "lite per frame → atadenoise": chain(per_frame, ffmpeg("atadenoise")),
+            "hqdn3d → frame by frame": chain(ffmpeg("hqdn3d"), per_frame),
+            "atadenoise → frame by frame": chain(ffmpeg("atadenoise"), per_frame),
+            "frame by frame → hqdn3d": chain(per_frame, ffmpeg("hqdn3d")),
+            "frame by frame → atadenoise": chain(per_frame, ffmpeg("atadenoise")),
         }
     return found
 

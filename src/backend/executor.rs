@@ -47,6 +47,10 @@ pub trait Backend: Send {
     }
 }
 
+/// Is shown a frame's thumbnail: R'G'B' planes `[3, h, w]` of the working size of [`Geometry::thumbnail`]. Returns the ratio
+/// that the frame is to be adjusted to anew, or `None` if it may stay as it is.
+pub type Meter<'a> = &'a mut dyn FnMut(&[f32]) -> Result<Option<f32>>;
+
 /// Takes frames of one size through the network, one after the other, and allocates nothing for a frame.
 ///
 /// Frames of system memory can be pipelined where [`depth`](Self::depth) is above 1: `submit` returns at once, `collect`
@@ -126,16 +130,18 @@ pub trait Executor: Send {
     }
 
     /// Takes a frame in device memory through the network, after all that was issued on the stream `after`, and waits
-    /// until `output` is written. The two do not overlap, and no frame is pending.
+    /// until `output` is written. The two do not overlap, and no frame is pending. `meter` is called once, when the frame
+    /// has been made as planned.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] on a backend that works in system memory.
+    /// [`ErrorKind::Unsupported`] on a backend that works in system memory; those of `meter`.
     fn process_device(
         &mut self,
         _input: &DeviceFrame,
         _output: &DeviceFrame,
         _after: Option<RawStream>,
         _plan: &Plan,
+        _meter: Option<Meter<'_>>,
     ) -> Result<Report> {
         Err(system_memory_only(self.name()))
     }

@@ -2,6 +2,9 @@
 
 use crate::frame::{FrameSpec, MIN_SIDE};
 
+/// The most pixels of a thumbnail.
+const THUMBNAIL: usize = 160 * 90;
+
 /// The sizes that an executor is prepared for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
@@ -33,6 +36,11 @@ impl Geometry {
                 working.1.next_multiple_of(multiple),
             ),
         }
+    }
+
+    /// Sizes of a frame's thumbnail, by which an automatic ratio is found, padded to whole multiples of `multiple` pixels.
+    pub fn thumbnail(spec: FrameSpec, multiple: usize) -> Self {
+        Self::new(spec, THUMBNAIL, multiple)
     }
 
     /// Whether the networks see a reduced copy of the frame.

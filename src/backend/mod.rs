@@ -8,7 +8,7 @@ mod job;
 mod progress;
 
 pub use buffer::{DeviceBuffer, DeviceId};
-pub use executor::{Backend, Executor, MemoryFigures};
+pub use executor::{Backend, Executor, MemoryFigures, Meter};
 pub(crate) use executor::{none_pending, pending};
 pub use geometry::Geometry;
 pub use job::PreparationJob;

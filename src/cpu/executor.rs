@@ -74,6 +74,11 @@ impl CpuExecutor {
 }
 
 impl CpuExecutor {
+    /// Takes the planes of I `[3, h, w]`, of the working size, in the place of a frame.
+    pub fn fill(&mut self, image: &[f32]) {
+        self.image.fill(self.geometry.working, image);
+    }
+
     /// The rows of a frame as it stands, without padding: of I and R each channel, and of L'.
     pub fn rows(&self) -> impl Iterator<Item = [&[f32]; 7]> {
         let (width, height) = self.geometry.working;
@@ -122,7 +127,10 @@ impl Stages for CpuExecutor {
             Step::Fuse => {
                 // R and L are of the frame before, and not needed any more.
                 let temporal = plan.parameters.temporal;
-                self.cut = fusion.fuse(pool, self.capabilities, image, r, l, temporal);
+                self.cut = match plan.repeated && fusion.repeat(image) {
+                    true => false,
+                    false => fusion.fuse(pool, self.capabilities, image, r, l, temporal),
+                };
                 Ok(())
             }
             Step::Decompose => {

@@ -1,4 +1,4 @@
-//! What a frame would look like at several ratios: the networks on a small copy of it, on the processor, whatever backend
+//! What a frame would look like at several ratios: the networks on its thumbnail, on the processor, whatever backend
 //! works on the frames themselves.
 
 use super::backend::CpuBackend;
@@ -10,10 +10,7 @@ use crate::pack::{Pack, Precision};
 use crate::stages::{Parameters, Plan, Stages, Step, steps_through_time};
 use crate::temporal::{Outlook, RATIOS};
 
-/// The most pixels of the small copy.
-const PIXELS: usize = 160 * 90;
-
-/// The networks at the size of the small copy, for frames of one kind.
+/// The networks at the size of the thumbnail, for frames of one kind.
 pub(crate) struct Preview {
     stages: CpuExecutor,
     /// All but the adjustment.
@@ -28,7 +25,7 @@ impl Preview {
     /// Those of the pack's networks; [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
     pub fn new(pack: &Pack, spec: &FrameSpec, threads: usize) -> Result<Self> {
         let backend = CpuBackend::new(pack, Precision::Fp32, threads)?;
-        let geometry = Geometry::new(*spec, PIXELS, pack.manifest().multiple);
+        let geometry = Geometry::thumbnail(*spec, pack.manifest().multiple);
         Ok(Self {
             stages: backend.executor(&geometry)?,
             steps: steps_through_time()
@@ -49,13 +46,26 @@ impl Preview {
     /// # Errors
     /// Those of the networks.
     pub fn look(&mut self, frame: &Frame<'_>) -> Result<Outlook> {
+        self.stages.ingest(frame)?;
+        self.outlook()
+    }
+
+    /// As [`look`](Self::look), at a frame whose thumbnail has been made: R'G'B' planes of [`Geometry::thumbnail`].
+    ///
+    /// # Errors
+    /// Those of the networks.
+    pub fn look_at(&mut self, thumbnail: &[f32]) -> Result<Outlook> {
+        self.stages.fill(thumbnail);
+        self.outlook()
+    }
+
+    fn outlook(&mut self) -> Result<Outlook> {
         let plan = |ratio| {
             Plan::single(Parameters {
                 ratio,
                 ..Parameters::default()
             })
         };
-        self.stages.ingest(frame)?;
         for &step in &self.steps {
             self.stages.run(step, &plan(RATIOS[0]))?;
         }
@@ -72,7 +82,24 @@ impl Preview {
 mod tests {
     use super::*;
     use crate::frame::PixelFormat;
+    use crate::stages::Quantity;
     use crate::testing::{Picture, spec};
+
+    /// The planes of a thumbnail, without padding, stand for the frame.
+    #[test]
+    fn a_thumbnail_is_looked_at_as_its_frame() {
+        let pack = Pack::open("lite").unwrap();
+        for size in [(320, 180), (333, 187), (37, 21)] {
+            let picture = Picture::dark(spec(PixelFormat::Rgb, size), 1);
+            let mut preview = Preview::new(&pack, &picture.spec, 0).unwrap();
+            let expected = preview.look(&picture.frame()).unwrap();
+            let thumbnail = preview.stages.read(Quantity::Image).unwrap();
+            preview
+                .look(&Picture::dark(spec(PixelFormat::Rgb, size), 2).frame())
+                .unwrap();
+            assert_eq!(preview.look_at(&thumbnail).unwrap(), expected, "{size:?}");
+        }
+    }
 
     #[test]
     fn packs_have_a_ratio_for_the_dark() {

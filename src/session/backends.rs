@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::cpu::{CpuBackend, IdentityBackend, Preview};
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::FrameSpec;
 use crate::gpu::{EngineSource, GpuBackend};
 use crate::pack::{Pack, Precision};
 use crate::session::options::{BackendChoice, Options};
@@ -54,6 +55,18 @@ impl Loaded {
             preview: None,
             may_fall_back,
         })
+    }
+
+    /// What frames of `spec` would look like, worked out by as many threads (0: one for every core).
+    ///
+    /// # Errors
+    /// Those of the pack's networks; [`ErrorKind::OutOfMemory`].
+    pub fn preview(&mut self, spec: &FrameSpec, threads: usize) -> Result<&mut Preview> {
+        let preview = match self.preview.take() {
+            Some(preview) if preview.is_for(spec) => preview,
+            _ => Preview::new(&self.pack, spec, threads)?,
+        };
+        Ok(self.preview.insert(preview))
     }
 
     /// Moves to the processor after `error`, if the backend was chosen by `Auto`.

@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, DeviceBuffer, Executor, Geometry, MemoryFigures, PreparationJob, none_pending, pending};
-use crate::cpu::{Preview, survey};
+use crate::backend::{
+    Backend, DeviceBuffer, Executor, Geometry, MemoryFigures, Meter, PreparationJob, none_pending, pending,
+};
+use crate::cpu::survey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, FrameSpec, Plane, PlaneMut, RawStream};
 use crate::pack::{Manifest, Pack, Precision, Precisions};
 use crate::session::backends::Loaded;
 use crate::session::options::Options;
 use crate::session::prepared::{Key, Prepared, PreparedCache};
+use crate::session::repeats::LastFrame;
 use crate::stages::{AUTOMATIC, Parameters, Plan, Quantity, Report};
 use crate::temporal::{Exposure, Light, LightMeter, Reset, Scene, StreamMemory};
 
@@ -34,6 +37,7 @@ pub struct Enhancer {
     /// The scene in the next frame, where its light was asked for.
     scene: Option<Scene>,
     interval: Duration,
+    last: LastFrame,
     /// The ratios of pending frames.
     ratios: VecDeque<f32>,
     time_stages: bool,
@@ -76,6 +80,7 @@ impl Enhancer {
             meter: LightMeter::default(),
             scene: None,
             interval: INTERVAL,
+            last: LastFrame::default(),
             ratios: VecDeque::with_capacity(4),
             time_stages: false,
         }
@@ -131,7 +136,7 @@ impl Enhancer {
     }
 
     /// Whether the prepared backend uses what it remembers of a stream ([`Parameters::temporal`]); false before a size is
-    /// prepared. Today the processor does, a GPU does not.
+    /// prepared. The processor and a GPU do, the identity does not.
     pub fn remembers(&self) -> bool {
         self.prepared.peek().is_some_and(Executor::remembers)
     }
@@ -299,7 +304,7 @@ impl Enhancer {
         self.refuse_pending()?;
         self.prepare(input.spec())?;
         let parameters = self.with_ratio(parameters, Some(input))?;
-        let plan = self.memory.plan(parameters);
+        let plan = self.plan(parameters, Some(input));
         let time_stages = self.time_stages;
         let executor = &mut self.executor()?.executor;
         let report = match time_stages {
@@ -307,6 +312,21 @@ impl Enhancer {
             false => executor.process(input, output, &plan),
         };
         self.observe(report, parameters.ratio)
+    }
+
+    /// How a frame is made; `input` is its bytes, where they can be compared with those of the frame before.
+    fn plan(&mut self, parameters: Parameters, input: Option<&Frame<'_>>) -> Plan {
+        let repeated = match input {
+            Some(input) if parameters.temporal > 0.0 => self.last.is_repeated_by(input),
+            _ => {
+                self.last.forget();
+                false
+            }
+        };
+        Plan {
+            repeated,
+            ..self.memory.plan(parameters)
+        }
     }
 
     /// Has the memory see how a frame went: one that failed leaves no state to go on from.
@@ -328,15 +348,9 @@ impl Enhancer {
         let ratio = match input {
             Some(input) if self.loaded[self.current].backend.has_networks() => {
                 let threads = self.options.threads;
-                let Loaded { pack, preview, .. } = &mut self.loaded[self.current];
-                let look = || {
-                    let preview = match preview {
-                        Some(preview) if preview.is_for(input.spec()) => preview,
-                        preview => preview.insert(Preview::new(pack, input.spec(), threads)?),
-                    };
-                    preview.look(input)
-                };
                 let scene = scene.unwrap_or_else(|| survey(input));
+                let loaded = &mut self.loaded[self.current];
+                let look = || loaded.preview(input.spec(), threads)?.look(input);
                 self.exposure
                     .follow(scene, parameters.brightness, self.interval, look)?
             }
@@ -369,7 +383,7 @@ impl Enhancer {
         parameters.check()?;
         self.prepare(input.spec())?;
         let parameters = self.with_ratio(parameters, Some(input))?;
-        let mut plan = self.memory.plan(parameters);
+        let mut plan = self.plan(parameters, Some(input));
         // The memory has not seen the frames that are pending, but their state is there.
         plan.fresh &= self.pending() == 0;
         self.executor()?.executor.submit(input, &plan)?;
@@ -417,6 +431,9 @@ impl Enhancer {
     /// Takes a frame in device memory through the network, without a copy, after all that was issued on `after`; returns
     /// when `output` is written. `output` is of the same kind as `input` and shares no byte with it.
     ///
+    /// An automatic ratio is found from the frame's thumbnail, which comes back with the frame's sums: changes of up to 6 %
+    /// are the next frame's, and a frame whose ratio should differ by more is adjusted anew before this returns.
+    ///
     /// # Errors
     /// As [`process`](Self::process); [`ErrorKind::Unsupported`] on a backend that works in system memory.
     pub fn process_device(
@@ -436,11 +453,31 @@ impl Enhancer {
         }
         self.refuse_pending()?;
         self.prepare(input.spec())?;
+        let automatic = parameters.ratio == AUTOMATIC && self.loaded[self.current].backend.has_networks();
         let parameters = self.with_ratio(parameters, None)?;
-        let plan = self.memory.plan(parameters);
-        let executor = &mut self.executor()?.executor;
-        let report = executor.process_device(input, output, after, &plan);
-        self.observe(report, parameters.ratio)
+        let plan = self.plan(parameters, None);
+        let Self {
+            options,
+            loaded,
+            current,
+            prepared,
+            exposure,
+            interval,
+            ..
+        } = self;
+        let loaded = &mut loaded[*current];
+        let mut ratio = parameters.ratio;
+        let mut meter = |thumbnail: &[f32]| {
+            let look = || loaded.preview(input.spec(), options.threads)?.look_at(thumbnail);
+            let wanted = exposure.follow(Scene::of(thumbnail), parameters.brightness, *interval, look)?;
+            let anew = Exposure::is_far(ratio, wanted).then_some(wanted);
+            ratio = anew.unwrap_or(ratio);
+            Ok(anew)
+        };
+        let meter = automatic.then_some(&mut meter as Meter<'_>);
+        let executor = &mut prepared.current().ok_or_else(unprepared)?.executor;
+        let report = executor.process_device(input, output, after, &plan, meter);
+        self.observe(report, ratio)
     }
 
     /// Memory for a frame on the backend's device, for programs that have none of their own.

@@ -4,6 +4,9 @@ mod backends;
 mod enhancer;
 mod options;
 mod prepared;
+mod repeats;
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
 

@@ -135,6 +135,70 @@ fn an_automatic_ratio_is_told_and_not_above_what_the_scene_bears() {
     assert!((1.0..=8.0).contains(&ratios[1]), "{ratios:?}");
 }
 
+/// In device memory the first frame of a scene has the ratio that it has in system memory, and so has the first after a cut.
+#[test]
+fn an_automatic_ratio_is_the_same_in_device_memory() {
+    let automatic = |brightness| Parameters {
+        ratio: AUTOMATIC,
+        brightness,
+        strength: 1.0,
+        temporal: 1.0,
+    };
+    for (format, size) in [(PixelFormat::Nv12, (320, 240)), (PixelFormat::Rgba, (64, 48))] {
+        let spec = spec(format, size);
+        // Of each frame another noise: a repeated one is known in system memory alone.
+        let seen = |offset: f32, frame: usize| Picture::scene(spec, (offset, 0.0), 1 + frame as u32);
+        let (dark, bright) = (40.0, 2400.0);
+        let mut in_system = Enhancer::new(&options(BackendChoice::Cpu)).unwrap();
+        let mut on_device = on_host();
+        let automatically = automatic(0.0);
+        let mut ratios = Vec::new();
+        for (t, (offset, parameters)) in [
+            (dark, automatically),
+            (dark, automatically),
+            (bright, automatically),
+            (bright, automatically),
+            (bright, PARAMETERS),
+            (dark, PARAMETERS),
+            (dark, automatically),
+            (dark, automatic(0.5)),
+            (dark, automatic(0.5)),
+            (dark, PARAMETERS),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let what = format!("{} {size:?}, frame {t}", format.name());
+            let picture = seen(offset, t);
+            let [mut expected, output] = [0, 1].map(|_| Picture::black(spec));
+            let report = in_system
+                .process(&picture.frame(), &mut expected.frame_mut(), parameters)
+                .unwrap();
+            let own = on_device
+                .process_device(&picture.device_frame(), &output.device_frame(), None, parameters)
+                .unwrap();
+            // Small changes are the next frame's.
+            let lag = if t == 7 || t == 8 { 0.07 } else { 1e-4 };
+            let off = (own.ratio / report.ratio).ln().abs();
+            assert!(off <= lag, "{what}: {} instead of {}", own.ratio, report.ratio);
+            if lag < 0.01 {
+                assert!(output.difference(&expected) <= 1.0, "{what}");
+                assert!((own.luma_out - report.luma_out).abs() < 2e-3, "{what}");
+            }
+            ratios.push(own.ratio);
+        }
+        assert!(
+            ratios[0] > 1.3 * ratios[2] && ratios[2] == ratios[3],
+            "a cut: {ratios:?}"
+        );
+        assert_eq!([ratios[4], ratios[5], ratios[9]], [PARAMETERS.ratio; 3], "a number");
+        assert!(
+            (ratios[6] / ratios[0] - 1.0).abs() < 0.02,
+            "automatic again: {ratios:?}"
+        );
+    }
+}
+
 /// Conversion alone has no ratio to find, and its time is not that of a network.
 #[test]
 fn the_identity_looks_at_no_scene() {

@@ -88,6 +88,8 @@ pub struct Plan {
     pub parameters: Parameters,
     /// The frame stands alone: no state of earlier frames may be used for it.
     pub fresh: bool,
+    /// The frame is the one before once more, byte for byte: it adds nothing to the stream's memory.
+    pub repeated: bool,
 }
 
 impl Plan {
@@ -96,6 +98,7 @@ impl Plan {
         Self {
             parameters,
             fresh: true,
+            repeated: false,
         }
     }
 }

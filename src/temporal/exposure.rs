@@ -67,6 +67,17 @@ impl Scene {
         sum / CLASSES as f32 / lit().map(|(count, _)| *count).sum::<u32>().max(1) as f32
     }
 
+    /// Counts the pixels of R'G'B' planes `[3, h, w]`.
+    pub fn of(planes: &[f32]) -> Self {
+        let (r, rest) = planes.split_at(planes.len() / 3);
+        let (g, b) = rest.split_at(rest.len() / 2);
+        let mut scene = Self::default();
+        for ((r, g), b) in r.iter().zip(g).zip(b) {
+            scene.add(r.max(*g).max(*b), false);
+        }
+        scene
+    }
+
     /// The share of pixels that are of another class than in `other`.
     fn change(&self, other: &Self) -> f32 {
         let total = |scene: &Self| scene.counts.iter().sum::<u32>().max(1) as f32;
@@ -83,7 +94,7 @@ impl Scene {
 }
 
 /// What a frame would look like at each of [`RATIOS`].
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Outlook {
     /// The mean of the greatest channel of the frame's pixels with a signal, and their share of all.
     own: f32,
@@ -191,7 +202,7 @@ impl Exposure {
         let other_brightness = state.brightness != brightness;
         if state.since >= AGAIN || other_brightness || state.looked_at.change(&scene) > CHANGE {
             let wanted = look()?.wanted(brightness);
-            if other_brightness || (wanted / state.goal).ln().abs() > DEAD_BAND {
+            if other_brightness || Self::is_far(state.goal, wanted) {
                 state.goal = wanted;
             }
             (state.looked_at, state.since, state.brightness) = (scene.clone(), 0.0, brightness);
@@ -205,6 +216,11 @@ impl Exposure {
     /// The ratio of the frame before.
     pub fn ratio(&self) -> Option<f32> {
         self.state.as_ref().map(|state| state.ratio)
+    }
+
+    /// Whether a frame made at the ratio `used` must not be shown where it should have had `wanted`.
+    pub fn is_far(used: f32, wanted: f32) -> bool {
+        (wanted / used).ln().abs() > DEAD_BAND
     }
 
     /// Forgets the scene: the next frame has its ratio at once.

@@ -60,6 +60,7 @@ impl StreamMemory {
         Plan {
             parameters,
             fresh: self.frames == 0,
+            repeated: false,
         }
     }
 

@@ -42,4 +42,16 @@ impl Planes {
         rows.flat_map(|(c, y)| self.row(c, y)[..width].iter().copied())
             .collect()
     }
+
+    /// Takes `values`, the upper left `width` × `height` of every channel, and repeats their edges.
+    pub fn fill(&mut self, (width, height): (usize, usize), values: &[f32]) {
+        let (stride, plane) = (self.width, self.plane_len());
+        for (to, from) in self.data.chunks_mut(plane).zip(values.chunks(width * height)) {
+            for (y, row) in to.chunks_mut(stride).enumerate() {
+                let from = &from[y.min(height - 1) * width..][..width];
+                row[..width].copy_from_slice(from);
+                row[width..].fill(from[width - 1]);
+            }
+        }
+    }
 }

@@ -139,6 +139,15 @@ impl Fusion {
         self.count.data.iter_mut().step_by(step).for_each(|v| *v = value);
     }
 
+    /// Takes the memory in the place of `image`, which is the frame before once more; nothing is learnt from it. Returns whether
+    /// there is a memory.
+    pub fn repeat(&mut self, image: &mut Planes) -> bool {
+        if self.filled {
+            std::mem::swap(&mut self.past, image);
+        }
+        self.filled
+    }
+
     /// Fuses `image` with the memory, in place. `temporal`, from 0 to 1, is the share of the memory that is used;
     /// `expected`, of three channels, and `expected_count`, of one, are room to work in. Returns whether the picture was
     /// another one altogether, in which case it stays as it is.

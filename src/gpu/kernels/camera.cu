@@ -64,7 +64,7 @@ KERNEL(camera_start, FusionArguments, 1) {
     __shared__ float lanes[12][THREADS];
     __shared__ double camera[UNKNOWNS];
     __shared__ double across[3][4], down[3][4];
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     State *state = state_of(a);
     const u32 thread = threadIdx.x;
     for (u32 i = thread; i < (1 + CURVES) * BINS * CLASSES; i += THREADS) (&state->counts[0][0][0])[i] = 0;
@@ -141,7 +141,7 @@ DEVICE float lerp(float a, float b, float t) { return a + (b - a) * t; }
 // row.
 KERNEL(camera_sums, FusionArguments, 2) {
     const FusionArguments &a = arguments;
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     const Small now = Small::of(a, a.now, a.level), before = Small::of(a, a.before, a.level);
     const int width = now.width, height = now.height, stride = stride_of(now);
     const int row = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x % 32, y = row * stride;
@@ -210,7 +210,7 @@ KERNEL(camera_step, FusionArguments, 1) {
     const FusionArguments &a = arguments;
     __shared__ double totals[SUMS], refined[UNKNOWNS];
     __shared__ double system[UNKNOWNS][UNKNOWNS + 1];
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     State *state = state_of(a);
     const Small now = Small::of(a, a.now, a.level);
     const u32 thread = threadIdx.x, stride = stride_of(now), rows = (now.height + stride - 1) / stride;

@@ -34,7 +34,7 @@ struct Settings {
     float strength, most;
     u32 fresh;
     u64 luma_in, luma_out;
-    u32 cut, unused;
+    u32 cut, repeated;
     Surface input, output;
 };
 

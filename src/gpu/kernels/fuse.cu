@@ -28,7 +28,7 @@ KERNEL(fuse_expect, FusionArguments, 4) {
     const FusionArguments &a = arguments;
     const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     const int width = a.width, height = a.height;
-    if (is_fresh(a) || x >= width || y >= height) return;
+    if (is_alone(a) || x >= width || y >= height) return;
     const Field field = Field::of(a, 0);
     const int left = x / BLOCK * BLOCK, top = y / BLOCK * BLOCK;
     const Vector vector = field.vectors[top / BLOCK * field.columns + left / BLOCK];
@@ -66,7 +66,7 @@ KERNEL(fuse_expect, FusionArguments, 4) {
 KERNEL(fuse_cells, FusionArguments, 4) {
     const FusionArguments &a = arguments;
     __shared__ u32 counts[BINS * CLASSES];
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     for (u32 i = threadIdx.y * blockDim.x + threadIdx.x; i < BINS * CLASSES; i += 256) counts[i] = 0;
     __syncthreads();
     const u32 column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
@@ -139,13 +139,23 @@ KERNEL(fuse_cells, FusionArguments, 4) {
 }
 
 // A pixel a thread: the new picture is fused with what was expected, as far as that is believed, and becomes the memory.
-// The first picture of a stream, and one of another scene, is the memory as it is.
+// The first picture of a stream, and one of another scene, is the memory as it is; in the place of a repeated one the memory is
+// the picture.
 KERNEL(fuse_merge, FusionArguments, 4) {
     const FusionArguments &a = arguments;
     Settings *settings = settings_of(a);
     const u32 x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     const u32 width = a.width, height = a.height, plane = width * height, at = y * width + x;
     if (x >= width || y >= height) return;
+    if (is_repeated(a)) {
+        UNROLL
+        for (u32 c = 0; c < 3; ++c) {
+            const float value = F32::own(a.past, c * plane + at);
+            F32::put_one(a.image, c * plane + at, value);
+            if (a.image_half) F16::put_one(a.image_half, c * plane + at, value);
+        }
+        return;
+    }
     const bool fresh = is_fresh(a), cut = !fresh && is_cut(a);
     float own[3];
     UNROLL

@@ -18,6 +18,12 @@ DEVICE Settings *settings_of(const FusionArguments &a) { return (Settings *)a.se
 // Whether there is nothing to fuse with: the frame is the first of its stream.
 DEVICE bool is_fresh(const FusionArguments &a) { return load(&settings_of(a)->fresh) != 0; }
 
+// Whether the frame is the one before once more.
+DEVICE bool is_repeated(const FusionArguments &a) { return load(&settings_of(a)->repeated) != 0; }
+
+// Whether the frame and the memory are not compared.
+DEVICE bool is_alone(const FusionArguments &a) { return is_fresh(a) || is_repeated(a); }
+
 // Between two numbers; NaN stays NaN.
 DEVICE float within(float v, float least, float most) { return v < least ? least : v > most ? most : v; }
 

@@ -168,7 +168,7 @@ fn field(size: (usize, usize), level: usize) -> (usize, usize) {
 /// Device addresses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fusion {
-    /// [`Settings`](crate::gpu::kernels::launch::Settings): `most` and `fresh` are read, `cut` is set.
+    /// [`Settings`](crate::gpu::kernels::launch::Settings): `most`, `fresh` and `repeated` are read, `cut` is set.
     pub settings: u64,
     /// I `[3, h, w]`, 32 bits, which is fused in place, aligned to 16 bytes.
     pub image: u64,

@@ -125,7 +125,8 @@ pub(crate) struct Settings {
     pub luma_out: u64,
     /// 1, once frames are fused: the frame shows another scene than the one before.
     pub cut: u32,
-    pub unused: u32,
+    /// 1: the frame is the one before once more, and the memory is taken in its place. Not with `fresh`.
+    pub repeated: u32,
     /// The frame that comes in.
     pub input: Surface,
     /// The frame that goes out.

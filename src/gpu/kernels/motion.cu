@@ -82,7 +82,7 @@ KERNEL(motion_search, FusionArguments, 1) {
     const FusionArguments &a = arguments;
     __shared__ float distances[128];
     __shared__ u32 orders[128];
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     const Window w = Window::of(a, blockIdx.x, blockIdx.y);
     const Bounds bounds = Bounds::of(a);
     const u32 thread = threadIdx.x;
@@ -167,7 +167,7 @@ KERNEL(motion_follow, FusionArguments, 1) {
     const FusionArguments &a = arguments;
     const Field field = Field::of(a, a.level);
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (is_fresh(a) || i >= (u32)(field.columns * field.rows)) return;
+    if (is_alone(a) || i >= (u32)(field.columns * field.rows)) return;
     const int column = i % field.columns, row = i / field.columns;
     const Window w = Window::of(a, column, row);
     const Bounds bounds = Bounds::of(a);
@@ -190,7 +190,7 @@ KERNEL(motion_vectors, FusionArguments, 1) {
     const FusionArguments &a = arguments;
     const Field field = Field::of(a, 0);
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (is_fresh(a) || i >= (u32)(field.columns * field.rows)) return;
+    if (is_alone(a) || i >= (u32)(field.columns * field.rows)) return;
     const int column = i % field.columns, row = i / field.columns, UNIT = 2 * PARTS;
     const Window w = Window::of(a, column, row);
     const Bounds bounds = Bounds::of(a);

@@ -22,7 +22,7 @@ KERNEL(pyramid_half, FusionArguments, 4) {
     const FusionArguments &a = arguments;
     const Small to = Small::of(a, blockIdx.z ? a.before : a.now, 0);
     int x, y;
-    if (is_fresh(a) || !own_pixel(to, x, y)) return;
+    if (is_alone(a) || !own_pixel(to, x, y)) return;
     const u64 picture = blockIdx.z ? a.past : a.image;
     const u32 left = 2 * within(x, 0, to.width - 1), top = 2 * within(y, 0, to.height - 1);
     const u32 right = min(left + 1, a.width - 1), bottom = min(top + 1, a.height - 1);
@@ -36,7 +36,7 @@ KERNEL(pyramid_next, FusionArguments, 4) {
     const u64 pyramid = blockIdx.z ? a.before : a.now;
     const Small from = Small::of(a, pyramid, a.level - 1), to = Small::of(a, pyramid, a.level);
     int x, y;
-    if (is_fresh(a) || !own_pixel(to, x, y)) return;
+    if (is_alone(a) || !own_pixel(to, x, y)) return;
     const int left = 2 * within(x, 0, to.width - 1), top = 2 * within(y, 0, to.height - 1);
     const float *upper = Small::at(from, left, top), *lower = Small::at(from, left, min(top + 1, from.height));
     to.data[y * to.stride + x] = (load(upper) + load(upper + 1) + load(lower) + load(lower + 1)) * 0.25f;

@@ -378,7 +378,7 @@ fn arguments_lie_as_in_the_sources() {
     }
     same! {
         "" Surface: address stride;
-        "" Settings: ratio strength most fresh luma_in luma_out cut unused input output;
+        "" Settings: ratio strength most fresh luma_in luma_out cut repeated input output;
         "" Component: plane offset step;
         "" Format: width height model wide shift maximum sub_x sub_y cosited_x cosited_y carried colour fourth kr kg kb
             black scale middle rv gu gv bu code_black code_span code_middle code_u code_v;

@@ -73,7 +73,7 @@ DEVICE bool seen_by(const u32 *counts, float quantile, float share, float least,
 // The texture that a quarter of the cells of each intensity stays below; one block of threads.
 KERNEL(trust_limit, FusionArguments, 1) {
     const FusionArguments &a = arguments;
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     State *state = state_of(a);
     float value = 0.0f;
     const bool seen = seen_by(&state->counts[0][0][0], 0.25f, 1.0f, 0.0f, value);
@@ -87,7 +87,7 @@ DEVICE u32 units_of(float square) { return (u32)(fminf(square, 4095.0f) * 4096.0
 KERNEL(trust_flat, FusionArguments, 2) {
     const FusionArguments &a = arguments;
     __shared__ u32 counts[CURVES][BINS * CLASSES];
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     State *state = state_of(a);
     for (u32 i = threadIdx.y * blockDim.x + threadIdx.x; i < CURVES * BINS * CLASSES; i += 256) counts[0][i] = 0;
     __syncthreads();
@@ -142,7 +142,7 @@ DEVICE float share_of(float samples, float deviations) {
 // Learns a curve, block x of threads.
 KERNEL(trust_learn, FusionArguments, 1) {
     const FusionArguments &a = arguments;
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     State *state = state_of(a);
     const u32 curve = blockIdx.x, bin = threadIdx.x;
     const float deviations = 0.25f + (1.28f - 0.25f) * encoded_of(state);
@@ -202,7 +202,7 @@ DEVICE float fall(float before, float here, float after, float from, float to, f
 // A cell a thread: how far its memory is believed.
 KERNEL(trust_share, FusionArguments, 4) {
     const FusionArguments &a = arguments;
-    if (is_fresh(a)) return;
+    if (is_alone(a)) return;
     State *state = state_of(a);
     const u32 column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
     const u32 columns = cells_across(a), rows = cells_down(a);

@@ -7,11 +7,14 @@
 //! Frames that stand alone and frames that are fused with the stream's memory have a graph each, of which the second is
 //! captured when the first such frame comes. The memory stays on the device from frame to frame.
 //!
+//! For an automatic ratio a frame in device memory also sends its thumbnail back, after its sums. The caller's meter finds the
+//! ratio; if it is far from the frame's, the last two steps are done anew.
+//!
 //! Every call that fails waits for what it has issued, so that the caller's memory is its own again.
 
 use std::sync::Arc;
 
-use crate::backend::{DeviceId, Executor, MemoryFigures, none_pending, pending};
+use crate::backend::{DeviceId, Executor, MemoryFigures, Meter, none_pending, pending};
 use crate::cpu::{luma_mean, most_frames};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, RawStream};
@@ -19,6 +22,7 @@ use crate::gpu::driver::{Device, Entered, Graph, Pinned, StreamHandle};
 use crate::gpu::kernels::{Settings, Storage, Surface, Update};
 use crate::gpu::pipeline::buffer::{copy_bandwidth, device_id};
 use crate::gpu::pipeline::slot::Slot;
+use crate::gpu::pipeline::thumbnail::Thumbnail;
 use crate::gpu::pipeline::timings::Timings;
 use crate::gpu::pipeline::workspace::{Streams, Workspace};
 use crate::pack::Precisions;
@@ -45,6 +49,7 @@ pub(crate) struct GpuExecutor {
     current: Settings,
     cut: bool,
     timings: Timings,
+    thumbnail: Thumbnail,
     /// Planes on their way to `read`.
     transfer: Pinned,
     streams: Arc<Streams>,
@@ -107,6 +112,7 @@ impl GpuExecutor {
             current: Settings::default(),
             cut: false,
             timings: Timings::default(),
+            thumbnail: Thumbnail::new(&device, &streams.compute, &workspace.geometry.spec)?,
             transfer: Pinned::new(&device, workspace.planes.image.bytes())?,
             workspace,
             streams,
@@ -221,6 +227,24 @@ impl GpuExecutor {
         self.slots[slot].request_results(&self.workspace.settings, compute)
     }
 
+    /// Issues the thumbnail of the frame that was issued last, in device memory.
+    fn request_thumbnail(&mut self, alignment: u32) -> Result<()> {
+        let compute = &self.streams.compute;
+        self.workspace.launch_thumbnail(&self.thumbnail, alignment, compute)?;
+        self.thumbnail.request(compute)
+    }
+
+    /// Adjusts and composes the frame of slot 0 anew; returns its mean luma.
+    fn readjust(&mut self, plan: &Plan, surfaces: (Surface, Surface), alignment: u32) -> Result<f32> {
+        let streams = self.streams.clone();
+        let settings = self.settings(plan, surfaces);
+        self.slots[0].send_settings(&settings, &self.workspace.settings, &streams.compute)?;
+        self.workspace.issue(Step::Adjust, &streams, false)?;
+        self.workspace.launch_compose(alignment, &streams.compute)?;
+        self.slots[0].request_results(&self.workspace.settings, &streams.compute)?;
+        Ok(self.report(0)?.luma_out)
+    }
+
     /// The block of settings for a frame.
     fn settings(&self, plan: &Plan, (input, output): (Surface, Surface)) -> Settings {
         let Parameters {
@@ -229,11 +253,13 @@ impl GpuExecutor {
             temporal,
             ..
         } = plan.parameters;
+        let fresh = plan.fresh || !self.filled;
         Settings {
             ratio: self.workspace.storage.bits(ratio),
             strength,
             most: most_frames(temporal),
-            fresh: (plan.fresh || !self.filled).into(),
+            fresh: fresh.into(),
+            repeated: (plan.repeated && !fresh).into(),
             input,
             output,
             ..Settings::default()
@@ -310,7 +336,10 @@ impl Stages for GpuExecutor {
             let settings = this.settings(plan, this.slots[0].surfaces());
             match step {
                 Step::Adjust => this.current.ratio = settings.ratio,
-                Step::Fuse => (this.current.most, this.current.fresh) = (settings.most, settings.fresh),
+                Step::Fuse => {
+                    this.current.most = settings.most;
+                    (this.current.fresh, this.current.repeated) = (settings.fresh, settings.repeated);
+                }
                 _ => {}
             }
             if matches!(step, Step::Adjust | Step::Fuse) {
@@ -460,6 +489,7 @@ impl Executor for GpuExecutor {
         output: &DeviceFrame,
         after: Option<RawStream>,
         plan: &Plan,
+        meter: Option<Meter<'_>>,
     ) -> Result<Report> {
         self.refuse_pending()?;
         let alignment = input.alignment().min(output.alignment());
@@ -468,8 +498,21 @@ impl Executor for GpuExecutor {
             if let Some(stream) = after {
                 this.slots[0].follow(StreamHandle(stream.handle()), &this.streams.compute)?;
             }
-            this.replay(0, plan, (input.into(), output.into()))?;
-            this.report(0)
+            let surfaces = (input.into(), output.into());
+            this.replay(0, plan, surfaces)?;
+            let Some(meter) = meter else {
+                return this.report(0);
+            };
+            this.request_thumbnail(alignment)?;
+            let mut report = this.report(0)?;
+            if let Some(ratio) = meter(this.thumbnail.read()?)? {
+                let parameters = Parameters {
+                    ratio,
+                    ..plan.parameters
+                };
+                report.luma_out = this.readjust(&Plan { parameters, ..*plan }, surfaces, alignment)?;
+            }
+            Ok(report)
         })
     }
 

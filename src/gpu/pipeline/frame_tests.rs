@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Backend, Executor, Geometry};
-use crate::cpu::CpuBackend;
+use crate::cpu::{Capabilities, CpuBackend, Level, Planes, Pool, ingest};
 use crate::error::{ErrorKind, Result};
 use crate::frame::{FrameSpec, PixelFormat};
 use crate::gpu::driver::Device;
@@ -131,14 +131,14 @@ fn frames_come_out_as_on_the_processor() {
                 let [mut from, to] = [0, 1].map(|_| backends.gpu.device_buffer(&spec).unwrap());
                 from.upload(&input.frame()).unwrap();
                 let (from_frame, to_frame) = (from.frame().unwrap(), to.frame().unwrap());
-                gpu.process_device(&from_frame, &to_frame, None, &plan).unwrap();
+                gpu.process_device(&from_frame, &to_frame, None, &plan, None).unwrap();
                 let (mut copied, mut to) = (Picture::black(spec), to);
                 to.download(&mut copied.frame_mut()).unwrap();
                 assert!(copied == stepped, "{what}, in device memory of the library's");
                 assert_eq!(gpu.alignment(), 16, "{what}");
                 let whole = format.row_bytes(0, size.0).is_multiple_of(4);
                 let (spread, on_device) = (input.spread(if whole { 2 } else { 4 }), Picture::with_gaps(spec, 2));
-                gpu.process_device(&spread.device_frame(), &on_device.device_frame(), None, &plan)
+                gpu.process_device(&spread.device_frame(), &on_device.device_frame(), None, &plan, None)
                     .unwrap();
                 assert!(gpu.alignment() <= 2, "{what}: {}", gpu.alignment());
                 assert!(on_device.difference(&stepped) <= 1.0, "{what}, in device memory");
@@ -156,6 +156,11 @@ fn stream() -> Vec<((f32, f32), Plan)> {
             ..Parameters::default()
         },
         fresh,
+        repeated: false,
+    };
+    let repeated = Plan {
+        repeated: true,
+        ..plan(1.0, false)
     };
     vec![
         ((0.0, 0.0), plan(1.0, true)),
@@ -169,6 +174,12 @@ fn stream() -> Vec<((f32, f32), Plan)> {
         ((778.0, -430.0), plan(1.0, false)),
         ((779.0, -429.0), plan(1.0, false)),
         ((780.0, -428.0), plan(1.0, true)),
+        ((780.0, -428.0), repeated),
+        ((781.0, -427.0), plan(1.0, false)),
+        ((781.0, -427.0), repeated),
+        // Of a frame that was not remembered nothing can be repeated.
+        ((781.0, -427.0), plan(0.0, false)),
+        ((781.0, -427.0), repeated),
     ]
 }
 
@@ -207,7 +218,7 @@ fn streams_come_out_as_on_the_processor() {
             assert_eq!(timed.cut, own.cut, "{what}, stage by stage");
             from.upload(&input.frame()).unwrap();
             let (from, to_frame) = (from.frame().unwrap(), to.frame().unwrap());
-            let report = on_device.process_device(&from, &to_frame, None, &plan).unwrap();
+            let report = on_device.process_device(&from, &to_frame, None, &plan, None).unwrap();
             assert_eq!(report.cut, own.cut, "{what}, in device memory");
             to.download(&mut picture.frame_mut()).unwrap();
             assert!(picture == output, "{what}, in device memory");
@@ -218,6 +229,69 @@ fn streams_come_out_as_on_the_processor() {
                 assert_eq!(report.cut, t == 5, "{what}, with two under way");
             }
             replayed.push(output);
+        }
+    }
+}
+
+/// A meter sees the thumbnail that the processor would make. A frame that it has adjusted anew is as one made at that ratio at
+/// once, and leaves the same memory to the frames after it.
+#[test]
+fn a_frame_is_adjusted_to_what_the_meter_says() {
+    for (precision, format, size, max_pixels) in [
+        (Precision::Fp32, PixelFormat::Rgb, (161, 117), 0),
+        (Precision::Fp16, PixelFormat::Nv12, (160, 96), 0),
+        (Precision::Fp16, PixelFormat::Rgbx, (192, 160), 144 * 120),
+        (Precision::Fp32, PixelFormat::P010_10le, (48, 32), 0),
+    ] {
+        let mut backends = Backends::new(precision.into());
+        let spec = spec(format, size);
+        let [mut plain, mut metered] = [0, 1].map(|_| backends.prepare(spec, max_pixels).1);
+        let geometry = Geometry::thumbnail(spec, 1);
+        let mut thumbnail = Planes::new(3, geometry.padded).unwrap();
+        for (t, (offset, plan)) in stream().into_iter().enumerate() {
+            let what = format!("{precision:?} {} {size:?} {max_pixels}, frame {t}", format.name());
+            let input = Picture::scene(spec, offset, t as u32);
+            let expected = Picture::black(spec);
+            let frame = input.device_frame();
+            let report = plain
+                .process_device(&frame, &expected.device_frame(), None, &plan, None)
+                .unwrap();
+            ingest(
+                &Pool::new(1),
+                Capabilities::at(Level::Portable),
+                &input.frame(),
+                &geometry,
+                &mut thumbnail,
+            );
+            // Every other frame is made at another ratio first.
+            let ratio = plan.parameters.ratio;
+            let first = Parameters {
+                ratio: if t % 2 == 0 { 11.0 } else { ratio },
+                ..plan.parameters
+            };
+            let mut calls = 0;
+            let mut meter = |planes: &[f32]| {
+                calls += 1;
+                assert_eq!(planes.len(), thumbnail.data.len(), "{what}");
+                let off = planes
+                    .iter()
+                    .zip(&thumbnail.data[..])
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f32::max);
+                assert!(off < 1e-6, "{what}: thumbnail off by {off}");
+                Ok((first.ratio != ratio).then_some(ratio))
+            };
+            let output = Picture::black(spec);
+            let plan = Plan {
+                parameters: first,
+                ..plan
+            };
+            let own = metered
+                .process_device(&frame, &output.device_frame(), None, &plan, Some(&mut meter))
+                .unwrap();
+            assert_eq!(calls, 1, "{what}");
+            assert!(output == expected, "{what}");
+            assert_eq!(own, report, "{what}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod frame_tests;
 #[cfg(test)]
 mod order_tests;
 mod slot;
+mod thumbnail;
 mod timings;
 mod workspace;
 

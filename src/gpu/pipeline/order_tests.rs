@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, Executor, Geometry};
+use crate::backend::{Backend, Executor, Geometry, Meter};
 use crate::error::{ErrorKind, Result};
 use crate::frame::{DeviceFrame, DevicePlane, FrameSpec, PixelFormat, RawStream};
 use crate::gpu::driver::{Device, StreamHandle};
@@ -28,6 +28,7 @@ const THROUGH_TIME: Plan = Plan {
         ..PLAN.parameters
     },
     fresh: false,
+    repeated: false,
 };
 
 /// An executor on a recorder.
@@ -333,7 +334,7 @@ fn two_frames_are_under_way_at_once() {
     ];
     // For each frame: its bytes and its settings go up, one graph runs, its bytes and its sums come down.
     assert_eq!(kinds, [4, 2, 4]);
-    let device_frame = bench.executor.process_device(&from, &to, None, &PLAN).map(drop);
+    let device_frame = bench.executor.process_device(&from, &to, None, &PLAN, None).map(drop);
     for (what, outcome) in [
         ("a third frame", bench.submit()),
         ("a frame stage by stage", bench.step_through()),
@@ -386,7 +387,7 @@ fn frames_in_device_memory_are_not_copied() {
     let after = unsafe { RawStream::new(theirs.0 as *mut _) };
     bench
         .executor
-        .process_device(&input, &output, Some(after), &PLAN)
+        .process_device(&input, &output, Some(after), &PLAN, None)
         .unwrap();
     bench.check("with their stream");
     let issued = bench.device.take();
@@ -397,8 +398,82 @@ fn frames_in_device_memory_are_not_copied() {
     assert_eq!(copies, [1, 1], "settings and sums alone: {issued:?}");
     // Without their stream nothing orders the kernels after whoever wrote the frame: the recorder sees that.
     let input = bench.theirs(theirs, 0, 64);
-    bench.executor.process_device(&input, &output, None, &PLAN).unwrap();
+    bench
+        .executor
+        .process_device(&input, &output, None, &PLAN, None)
+        .unwrap();
     assert!(!bench.device.faults().is_empty());
+}
+
+/// An automatic ratio takes a thumbnail, sent back after the sums; where the ratio is far off, one network and the composition
+/// more. Without a meter nothing of it is issued.
+#[test]
+fn a_meter_costs_a_thumbnail_and_its_copy() {
+    let (nv12, rgb) = (spec(PixelFormat::Nv12, (640, 480)), spec(PixelFormat::Rgb, (64, 48)));
+    for (s, max_pixels, thumbnail) in [
+        (nv12, 0, "ingest_reduced"),
+        (nv12, 320 * 240, "ingest_reduced"),
+        (rgb, 0, "ingest_any"),
+    ] {
+        for plan in [PLAN, THROUGH_TIME] {
+            let what = format!("{s:?} {max_pixels} {plan:?}");
+            let mut bench = Bench::new(Precision::Fp16, s, max_pixels);
+            let theirs = bench.device.create_stream().unwrap();
+            let stride = s.format.row_bytes(0, s.width);
+            let (input, output) = (bench.theirs(theirs, 0, stride), bench.theirs(theirs, 0, stride));
+            // SAFETY: the recorder takes any number for a stream.
+            let after = || Some(unsafe { RawStream::new(theirs.0 as *mut _) });
+            let mut issued = |meter: Option<Meter<'_>>| {
+                bench.device.take();
+                bench
+                    .executor
+                    .process_device(&input, &output, after(), &plan, meter)
+                    .unwrap();
+                bench.check(&what);
+                bench.device.take()
+            };
+            issued(None);
+            let fixed = issued(None);
+            let near = issued(Some(&mut |planes: &[f32]| {
+                assert!(planes.len() <= 3 * 160 * 90 && planes.len().is_multiple_of(3));
+                Ok(None)
+            }));
+            let far = issued(Some(&mut |_: &[f32]| Ok(Some(7.0))));
+            assert_eq!(issued(None), fixed, "{what}: back to a number");
+            // All of a fixed ratio but the wait at the end, then the thumbnail.
+            let frame = fixed.len() - 1;
+            assert_eq!(near[..frame], fixed[..frame], "{what}");
+            assert!(
+                matches!(
+                    near[frame..],
+                    [
+                        Operation::Launch(kernel, _),
+                        Operation::Download(_),
+                        Operation::Record(..),
+                        Operation::Synchronize(_),
+                        Operation::Synchronize(_),
+                    ] if kernel == thumbnail
+                ),
+                "{what}: {near:?}"
+            );
+            assert_eq!(far[..near.len()], near, "{what}");
+            let anew = far[near.len()..].iter().filter_map(|o| match o {
+                Operation::Enqueue(name, _) => Some(*name),
+                Operation::Launch(kernel, _) => kernel.split('_').next(),
+                Operation::Upload(_) => Some("settings"),
+                Operation::Download(_) => Some("sums"),
+                Operation::Synchronize(_) => Some("wait"),
+                _ => None,
+            });
+            let compose = match max_pixels {
+                0 => &["compose"][..],
+                _ => &["guide", "guide", "compose"],
+            };
+            let expected = [&["settings", "adjustment"][..], compose, &["sums", "wait"]].concat();
+            assert_eq!(anew.collect::<Vec<_>>(), expected, "{what}");
+            assert_eq!(allocations(&far), 0, "{what}");
+        }
+    }
 }
 
 /// The graph is of kernels for what addresses and strides are multiples of.
@@ -419,7 +494,10 @@ fn a_frame_is_recorded_anew_where_it_is_aligned_to_less() {
         bench.device.take();
         // SAFETY: the recorder takes any number for a stream.
         let after = unsafe { RawStream::new(theirs.0 as *mut _) };
-        bench.executor.process_device(&from, &to, Some(after), &PLAN).unwrap();
+        bench
+            .executor
+            .process_device(&from, &to, Some(after), &PLAN, None)
+            .unwrap();
         let captures = count(&bench.device.take(), |o| matches!(o, Operation::BeginCapture(_)));
         assert_eq!(captures, usize::from(anew), "{what}");
         assert_eq!(bench.executor.alignment(), alignment, "{what}");
@@ -511,13 +589,19 @@ fn an_error_of_a_frame_waits_for_what_was_issued() {
             bench.check(&what);
         }
     }
-    // The settings, the graph, the sums, the event of the caller's stream and of the results.
+    // The settings, the graph, the sums, the thumbnail, the settings and the sums of a frame adjusted anew; the events of the
+    // caller's stream, of the results, of the thumbnail, of the results anew.
     let in_device_memory = [
         (Call::Upload, 0),
+        (Call::Upload, 1),
         (Call::LaunchGraph, 0),
         (Call::Download, 0),
+        (Call::Download, 1),
+        (Call::Download, 2),
         (Call::Record, 0),
         (Call::Record, 1),
+        (Call::Record, 2),
+        (Call::Record, 3),
     ];
     for (call, before) in in_device_memory {
         let what = format!("process_device, {call:?} {before}");
@@ -531,7 +615,10 @@ fn an_error_of_a_frame_waits_for_what_was_issued() {
         bench.device.record(finished, theirs).unwrap();
         bench.device.synchronize(finished).unwrap();
         let process = |bench: &mut Bench| {
-            let done = bench.executor.process_device(&input, &output, Some(after), &PLAN);
+            let meter = &mut |_: &[f32]| Ok(Some(2.0));
+            let done = bench
+                .executor
+                .process_device(&input, &output, Some(after), &PLAN, Some(meter));
             done.map(drop)
         };
         bench.device.refuse(call, before);

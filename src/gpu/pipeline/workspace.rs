@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::gpu::driver::{Buffer, Device, Entered, Event, Stream};
 use crate::gpu::kernels::{Compose, Fusion, Ingest, Launch, Parts, Settings, Storage, Update};
 use crate::gpu::networks::{Inference, Source, index};
+use crate::gpu::pipeline::thumbnail::Thumbnail;
 use crate::pack::{Precisions, Subnetwork};
 use crate::stages::Step;
 
@@ -220,10 +221,21 @@ impl Workspace {
     /// Runs kernels one after the other.
     fn launch(&self, launches: &[Launch], stream: &Stream) -> Result<()> {
         for launch in launches {
-            // SAFETY: made below by the launchers, for buffers of the prepared geometry that `self` owns.
+            // SAFETY: made by the launchers, for buffers of the geometry they are told that `self` or the caller owns.
             unsafe { self.device.launch(stream.handle(), launch)? };
         }
         Ok(())
+    }
+
+    /// Fills a thumbnail from the frame that the block of settings names. Adds to the sums in the block, which have been
+    /// sent back.
+    pub fn launch_thumbnail(&self, thumbnail: &Thumbnail, alignment: u32, stream: &Stream) -> Result<()> {
+        let ingest = Ingest {
+            settings: self.settings.address(),
+            image: thumbnail.image.address(),
+            image_half: 0,
+        };
+        self.launch(&[ingest.launch(&thumbnail.geometry, alignment)], stream)
     }
 
     pub fn launch_ingest(&self, alignment: u32, stream: &Stream) -> Result<()> {

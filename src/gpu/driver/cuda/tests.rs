@@ -75,7 +75,7 @@ fn frames_go_through() {
     assert!(output == input, "through device memory and back");
     let (input_there, output_there) = (from.frame().unwrap(), to.frame().unwrap());
     executor
-        .process_device(&input_there, &output_there, None, &PLAN)
+        .process_device(&input_there, &output_there, None, &PLAN, None)
         .unwrap();
     assert_eq!(ask("driver_launches"), 7 * kernels);
     assert!(backend.free_memory().unwrap() < 1 << 32);

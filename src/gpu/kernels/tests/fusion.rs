@@ -35,11 +35,16 @@ struct Frame {
     picture: Planes,
     temporal: f32,
     fresh: bool,
+    /// The memory is to be taken in its place.
+    repeated: bool,
     /// Every n-th value of the memory becomes this before the frame.
     damage: Option<(usize, f32)>,
 }
 
-/// A camera that moves, an object that does too, a cut, a memory that is forgotten and one that is damaged.
+/// The frames of [`sequence`] that are repeated ones: of a memory of two frames and of one.
+const REPEATED: [usize; 2] = [12, 15];
+
+/// A camera that moves, an object that does too, a cut, a memory that is forgotten and one that is damaged, repeated frames.
 fn sequence(size: (usize, usize)) -> Vec<Frame> {
     let mut random = Random(11);
     let frames = [
@@ -55,6 +60,11 @@ fn sequence(size: (usize, usize)) -> Vec<Frame> {
         ((778.0, -431.0), 1.0, false, Some((1, f32::INFINITY))),
         ((779.0, -430.0), 1.0, true, None),
         ((780.0, -429.0), 1.0, false, None),
+        ((780.0, -429.0), 1.0, false, None),
+        ((781.0, -428.0), 1.0, false, None),
+        ((782.0, -427.0), 1.0, true, None),
+        ((782.0, -427.0), 1.0, false, None),
+        ((783.0, -426.0), 1.0, false, None),
     ];
     let frames = frames.into_iter().enumerate();
     let make = |(t, (offset, temporal, fresh, damage)): (usize, (_, _, _, _))| {
@@ -64,6 +74,7 @@ fn sequence(size: (usize, usize)) -> Vec<Frame> {
             picture,
             temporal,
             fresh,
+            repeated: REPEATED.contains(&t),
             damage,
         }
     };
@@ -99,6 +110,9 @@ impl Processor {
         }
         self.fusion.remember(&mut self.image);
         self.image.data.copy_from_slice(&frame.picture.data);
+        if frame.repeated && self.fusion.repeat(&mut self.image) {
+            return false;
+        }
         let [expected, count] = &mut self.room;
         let capabilities = Capabilities::at(Level::Portable);
         self.fusion.fuse(
@@ -141,6 +155,7 @@ impl Kernels {
         let settings = Box::into_raw(Box::new(Settings {
             most: most_frames(frame.temporal),
             fresh: frame.fresh.into(),
+            repeated: frame.repeated.into(),
             ..Settings::default()
         }));
         let fusion = Fusion {

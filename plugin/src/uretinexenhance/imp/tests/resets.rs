@@ -24,13 +24,20 @@ fn frames_after_a_break_stand_alone() {
     };
     let second = Some(FRAME * 25);
     let back = Some(gst::ClockTime::ZERO);
-    // The time of the frame that is marked as discontinuous.
+    // The time of the next frame, and whether it is marked as discontinuous.
     for (what, between, marked, resets) in [
         ("none", none, None, 0),
         ("flush", flush, None, 1),
-        ("discontinuity of a second", none, Some(second), 1),
-        ("discontinuity into the past", none, Some(back), 1),
-        ("frames dropped by a leaky queue", none, Some(Some(FRAME * 7)), 0),
+        ("discontinuity of a second", none, Some((second, true)), 1),
+        ("discontinuity into the past", none, Some((back, true)), 1),
+        (
+            "frames dropped by a leaky queue",
+            none,
+            Some((Some(FRAME * 7), true)),
+            0,
+        ),
+        ("frames lost, without a mark", none, Some((second, false)), 0),
+        ("out of order, without a mark", none, Some((back, false)), 0),
         ("another rate", other_rate, None, 0),
         ("another size and back", and_back, None, 1),
     ] {
@@ -41,9 +48,11 @@ fn frames_after_a_break_stand_alone() {
             // The trial of another size stands alone, too.
             rig.record.get().fresh.retain(|frame| *frame != 0);
             let mut next = frame(3);
-            if let Some(time) = marked {
+            if let Some((time, discontinuous)) = marked {
                 let next = next.get_mut().unwrap();
-                next.set_flags(gst::BufferFlags::DISCONT);
+                if discontinuous {
+                    next.set_flags(gst::BufferFlags::DISCONT);
+                }
                 next.set_pts(time);
             }
             rig.harness.push(next).unwrap();
