@@ -141,7 +141,16 @@ case_multi_camera() {
     FRAMES=$frames "$here/multi-camera.sh" test test night.mp4
 }
 case_rtsp_with_reconnection() {
-    /usr/bin/python3 "$here/test_rtsp.py"
+    /usr/bin/python3 "$here/test_rtsp.py" reconnection
+}
+case_rtsp_with_a_password() {
+    /usr/bin/python3 "$here/test_rtsp.py" password
+}
+case_rtsp_with_an_unusable_stream() {
+    /usr/bin/python3 "$here/test_rtsp.py" unusable
+}
+case_rtsp_calls() {
+    /usr/bin/python3 "$here/test_rtsp.py" calls
 }
 case_rtsp_bad_arguments() {
     ! "$here/rtsp.py" 2>message && grep -q usage message
