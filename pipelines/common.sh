@@ -10,6 +10,11 @@ fi
 # The element with its properties; the environment may say otherwise.
 : "${ENHANCE:=uretinexenhance}"
 
+# Between any decoder and the element: one progressive frame for each that comes, in a format that the element takes.
+DECODED="videoconvert ! deinterlace mode=auto-strict fields=top ! videoconvert"
+# Between the element and a file that every player shows: upright, as the camera's tag says, 8 bits, 4:2:0.
+H264="videoconvert ! videoflip video-direction=auto ! videoconvert ! x264enc ! video/x-h264,profile=high ! h264parse"
+
 die() {
     echo "error: $*" >&2
     exit 1
@@ -26,6 +31,16 @@ need() {
 # Whether a file has a stream of that kind (audio or video).
 has() {
     gst-discoverer-1.0 "$2" 2>/dev/null | grep -q "^ *$1"
+}
+
+# The caps of a file's first video frame.
+first_caps() {
+    gst-launch-1.0 -v filesrc location="$1" ! decodebin ! video/x-raw ! identity name=first eos-after=1 ! fakesink 2>/dev/null |
+        sed -n 's/.*GstIdentity:first.GstPad:sink: caps = //p' | head -n 1
+}
+# A field of such caps, without its type.
+field() {
+    echo "$1" | sed -n "s/.*[ ,]$2=(\([a-z]*\))\([^,;]*\).*/\2/p"
 }
 
 # The first camera of this machine, or "test".

@@ -14,7 +14,7 @@ branches='' places='' n=0
 for name; do
     source_of "$name"
     # A camera that is late or gone must not hold the others: its queue drops, and the compositor shows what it has.
-    branches="$branches $source ! videoconvert ! queue leaky=downstream max-size-buffers=2 ! $ENHANCE
+    branches="$branches $source ! $DECODED ! queue leaky=downstream max-size-buffers=2 ! $ENHANCE
         ! videoconvert ! queue ! wall.sink_$n"
     places="$places sink_$n::xpos=$((n % 2 * width)) sink_$n::ypos=$((n / 2 * height)) sink_$n::width=$width
         sink_$n::height=$height sink_$n::sizing-policy=keep-aspect-ratio"

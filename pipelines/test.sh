@@ -36,6 +36,21 @@ is() { [ "$1" = "$2" ] || { echo "expected '$2', found '$1'"; return 1; }; }
 case_night_clip() {
     has video night.mp4 && has audio night.mp4 && is "$(stamps night.mp4 | wc -l)" $frames
 }
+# Whether a clip is what every player shows, and of that size.
+plays() {
+    gst-discoverer-1.0 -v "$1" >info || return 1
+    for part in 'profile=(string)high,' 'chroma-format=(string)4:2:0' 'bit-depth-luma=(uint)8' "Width: ${2%x*}" "Height: ${2#*x}"; do
+        grep -qF "$part" info || { echo "$1: no '$part'"; grep video info; return 1; }
+    done
+}
+# draw FORMAT SIZE REST: a small clip in that pixel format.
+draw() {
+    raw="format=$1,width=${2%x*},height=${2#*x},framerate=25/1"
+    shift 2
+    # shellcheck disable=SC2086 # Elements are words.
+    gst-launch-1.0 -q videotestsrc pattern=ball num-buffers=6 ! video/x-raw,"$raw" ! $*
+}
+
 case_transcode() {
     "$here/transcode.sh" night.mp4 bright.mp4 && stamps night.mp4 >a && stamps bright.mp4 >b && cmp a b &&
         is "$(wc -l <b)" $frames && has audio bright.mp4 && brighter night.mp4 bright.mp4
@@ -58,6 +73,45 @@ case_transcode_without_audio() {
 case_transcode_takes_properties() {
     "$here/transcode.sh" night.mp4 plain.mp4 enabled=false && ! brighter night.mp4 plain.mp4
 }
+case_transcode_takes_every_format() {
+    field="interlace field-pattern=1:1 !"
+    # One line each: the clip, its pixel format, its size, its coder, the size of the result.
+    while read -r clip format size result rest; do
+        draw "$format" "$size" "$rest ! filesink location=$clip" && "$here/transcode.sh" "$clip" made.mp4 >log 2>&1 &&
+            plays made.mp4 "$result" || { echo "$clip"; cat log; return 1; }
+    done <<END
+odd.webm I420 85x49 84x48 vp8enc ! webmmux
+odd-rgb.avi BGR 33x48 32x48 avimux
+rgb.avi BGR 64x48 64x48 avimux
+444.mkv Y444 64x48 64x48 x264enc ! matroskamux
+10-bit.mkv I420_10LE 64x48 64x48 x264enc ! matroskamux
+prores.mov I422_10LE 64x48 64x48 avenc_prores_ks ! qtmux
+interlaced.mkv I420 64x48 64x48 $field x264enc interlaced=true ! matroskamux
+interlaced.mov I422_10LE 64x48 64x48 $field avenc_prores_ks ! qtmux
+END
+}
+# A phone writes how it was held into the track's matrix.
+case_transcode_turns_upright() {
+    draw I420 64x48 "x264enc ! mp4mux ! filesink location=lying.mp4" &&
+        python3 - <<'END' && "$here/transcode.sh" lying.mp4 upright.mp4 && plays upright.mp4 48x64 &&
+import struct
+clip = bytearray(open("lying.mp4", "rb").read())
+matrix = clip.index(b"tkhd") + 44
+clip[matrix : matrix + 20] = struct.pack(">5i", 0, 65536, 0, -65536, 0)
+open("lying.mp4", "wb").write(clip)
+END
+        ! gst-discoverer-1.0 -v upright.mp4 | grep -q rotate &&
+        WIDTH=64 HEIGHT=48 "$here/before-after.sh" lying.mp4 both.mp4 && plays both.mp4 128x48
+}
+case_transcode_keeps_the_first_size() {
+    for size in 64x48 48x64; do
+        draw I420 $size "x264enc ! video/x-h264,profile=high,stream-format=byte-stream ! filesink location=$size.h264"
+    done
+    cat 64x48.h264 48x64.h264 >change.h264
+    "$here/transcode.sh" change.h264 made.mp4 >log && plays made.mp4 64x48 && is "$(stamps made.mp4 | wc -l)" 12 &&
+        grep "^note: the video is 48x64 from here on: it is scaled to its first size, 64x48" log &&
+        is "$(grep -c '^note' log)" 1
+}
 case_transcode_bad_input() {
     head -c 1000 /dev/urandom >noise.mp4
     for bad in absent.mp4 noise.mp4; do
@@ -70,7 +124,7 @@ case_transcode_spares_its_input() {
         grep -q "^error: own.mp4 is both" message && cmp night.mp4 own.mp4
 }
 case_before_after() {
-    WIDTH=$width HEIGHT=$height "$here/before-after.sh" night.mp4 both.mp4 && is "$(stamps both.mp4 | wc -l)" $frames &&
+    WIDTH=$width HEIGHT=$((height + 1)) "$here/before-after.sh" night.mp4 both.mp4 && plays both.mp4 $((2 * width))x$height && is "$(stamps both.mp4 | wc -l)" $frames &&
         gst-discoverer-1.0 -v both.mp4 | grep -q "Width: $((2 * width))"
 }
 case_webcam_falls_back_to_a_test_source() {
@@ -83,11 +137,26 @@ case_webcam_falls_back_to_a_test_source() {
         FRAMES=$frames "$here/webcam.sh" test
     fi
 }
+case_tune() {
+    { sleep 1.5; printf 'RRbTs<cn q'; sleep 1; printf q; } | "$here/tune.py" night.mp4 >log 2>&1
+    cat log
+    grep -q "^uretinexenhance ratio=1.5 brightness=-0.1 strength=0.9 temporal=1$" log &&
+    ! "$here/tune.py" missing.mp4 && ! "$here/tune.py" night.mp4 wrong=1
+}
 case_multi_camera() {
     FRAMES=$frames "$here/multi-camera.sh" test test night.mp4
 }
 case_rtsp_with_reconnection() {
-    /usr/bin/python3 "$here/test_rtsp.py"
+    /usr/bin/python3 "$here/test_rtsp.py" reconnection
+}
+case_rtsp_with_a_password() {
+    /usr/bin/python3 "$here/test_rtsp.py" password
+}
+case_rtsp_with_an_unusable_stream() {
+    /usr/bin/python3 "$here/test_rtsp.py" unusable
+}
+case_rtsp_calls() {
+    /usr/bin/python3 "$here/test_rtsp.py" calls
 }
 case_rtsp_bad_arguments() {
     ! "$here/rtsp.py" 2>message && grep -q usage message
@@ -125,7 +194,13 @@ case_readme() {
         echo "-- $(cat "$block")"
         (cd readme && sh -eu "$(basename "$block")") || return 1
     done
-    brighter readme/night.mp4 readme/bright.mp4
+    brighter readme/night.mp4 readme/bright.mp4 || return 1
+    for clip in bright fast with-audio compared; do
+        gst-discoverer-1.0 -v readme/$clip.mp4 | grep -q 'profile=(string)high,.*4:2:0' || { echo "$clip"; return 1; }
+    done
+    # The first of them with a clip that x264 would keep in 4:4:4.
+    draw Y444 64x48 "x264enc ! mp4mux ! filesink location=readme/night.mp4" &&
+        (cd readme && sh -eu block1.sh) && plays readme/bright.mp4 64x48
 }
 
 all=$(sed -n 's/^case_\([a-z_]*\)() {$/\1/p' "$here/test.sh")

@@ -3,7 +3,10 @@
 #
 #   pipelines/transcode.sh IN OUT.mp4 [PROPERTY=VALUE ...]      for example ratio=6 model=full
 #
-# Needs GStreamer's tools, plugins-base with its apps, -good (MP4), -ugly (x264), and libav (AAC, most decoders).
+# The output is H.264 High, 8 bits, 4:2:0, upright and of the size of the first frame, whatever the input.
+#
+# Needs GStreamer's tools, plugins-base with its apps, -good (MP4, deinterlace), -bad (h264parse), -ugly (x264), and libav
+# (AAC, most decoders).
 set -eu
 . "$(dirname "$0")/common.sh"
 [ $# -ge 2 ] || die "usage: $0 IN OUT.mp4 [PROPERTY=VALUE ...]"
@@ -11,17 +14,44 @@ in=$1 out=$2
 shift 2
 [ -r "$in" ] || die "$in cannot be read"
 [ ! "$in" -ef "$out" ] || die "$in is both the input and the output: give the output another name"
-need x264enc mp4mux avenc_aac progressreport
+need x264enc mp4mux h264parse avenc_aac progressreport deinterlace videoflip videocrop
 has video "$in" || die "$in has no video that GStreamer can decode; see gst-discoverer-1.0 \"$in\""
 
+caps=$(first_caps "$in")
+width=$(field "$caps" width) height=$(field "$caps" height) aspect=$(field "$caps" pixel-aspect-ratio)
+[ -n "$width" ] && [ -n "$height" ] || die "$in has video, but its first frame cannot be decoded; see gst-discoverer-1.0 \"$in\""
+crop=
+if [ $((width % 2 + height % 2)) != 0 ]; then
+    echo "note: ${width}x$height becomes $((width / 2 * 2))x$((height / 2 * 2)): 4:2:0 video has even sides" >&2
+    crop="! videoconvert ! videocrop right=$((width % 2)) bottom=$((height % 2))"
+fi
+
+# Says when the video changes its size, and leaves out the other caps that gst-launch tells.
+tell() {
+    awk -v first="${width}x$height" '
+        /^\/GstPipeline:/ {
+            if (!/GstVideoScale:size\.GstPad:sink: caps/ || !match($0, /width=\(int\)[0-9]+/)) next
+            size = substr($0, RSTART + 11, RLENGTH - 11)
+            match($0, /height=\(int\)[0-9]+/)
+            size = size "x" substr($0, RSTART + 12, RLENGTH - 12)
+            if (size != last && (last != "" || size != first))
+                print "note: the video is " size " from here on: it is scaled to its first size, " first
+            last = size
+            next
+        }
+        { print; fflush() }'
+}
 # Shown as it runs, so that it can be copied.
 launch() {
     echo "gst-launch-1.0 $*"
-    gst-launch-1.0 -e "$@"
-}
-# shellcheck disable=SC2086 # $ENHANCE is several words.
-set -- d. ! video/x-raw ! queue ! videoconvert ! progressreport name=progress update-freq=2 \
-    ! $ENHANCE "$@" ! videoconvert ! x264enc ! mux. \
+    # A pipe's status is that of its last command: the other one goes round it.
+    status=$( { { code=0; gst-launch-1.0 -v -e "$@" 3>&- || code=$?; echo $code >&3; } | tell >&4; } 3>&1 )
+    return "$status"
+} 4>&1
+# shellcheck disable=SC2086 # $ENHANCE and the like are several words.
+set -- d. ! video/x-raw ! queue ! $DECODED ! videoscale name=size \
+    ! "video/x-raw,width=$width,height=$height,pixel-aspect-ratio=${aspect:-1/1}" $crop ! videoconvert \
+    ! progressreport name=progress update-freq=2 ! $ENHANCE "$@" ! $H264 ! mux. \
     mp4mux name=mux ! filesink location="$out.part"
 if has audio "$in"; then
     # The queue holds the audio while x264 looks ahead.

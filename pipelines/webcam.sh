@@ -9,6 +9,6 @@ set -eu
 need videoconvert
 source_of "${1:-$(camera)}"
 # A frame that comes too late is dropped before the network (qos), so the picture stays live on a slow machine.
-# shellcheck disable=SC2086 # All three are several words.
-exec gst-launch-1.0 -e $source ! videoconvert ! queue leaky=downstream max-size-buffers=2 \
+# shellcheck disable=SC2086 # All four are several words.
+exec gst-launch-1.0 -e $source ! $DECODED ! queue leaky=downstream max-size-buffers=2 \
     ! $ENHANCE ! videoconvert ! ${SINK:-autovideosink}

@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
+use image::ImageFormat;
 use indicatif::{ProgressBar, ProgressStyle};
 use uretinex::{Enhancer, Parameters};
 
 use crate::options::{self, NetworkArgs};
+use crate::part;
 use crate::picture::{Picture, format_of};
+use crate::progress::Spinner;
 
 /// Brighten a picture, or every picture of a folder
 ///
-/// Takes PNG and JPEG, grey or colour; alpha, the ICC profile and the camera's orientation are respected. A file
+/// Takes PNG and JPEG, grey or colour; alpha, ICC profile and EXIF data are kept, and the camera's orientation is applied. A file
 /// gives a file in the format of its name; a folder gives a folder of PNG files with the same stems. 16-bit PNG is
 /// rounded to 8 bits.
 #[derive(clap::Args)]
@@ -50,20 +53,24 @@ struct Job {
 
 pub fn run(args: &Args) -> Result<ExitCode, String> {
     let metadata = fs::metadata(&args.input).map_err(|e| format!("{}: {e}", args.input.display()))?;
-    if metadata.is_dir() { folder(args) } else { file(args) }
+    match (metadata.is_dir(), metadata.is_file()) {
+        (true, _) => folder(args),
+        (_, true) => file(args),
+        _ => Err(format!(
+            "{} is a pipe, a socket or a device: save it as a PNG or JPEG file first",
+            args.input.display()
+        )),
+    }
 }
 
 fn file(args: &Args) -> Result<ExitCode, String> {
     let job = file_job(&args.input, &args.output)?;
     let mut network = Network::new(args)?;
-    let spinner = ProgressBar::new_spinner().with_message(format!("{} {}", network.description(), job.input.display()));
-    spinner.enable_steady_tick(Duration::from_millis(100));
+    let spinner = Spinner::new(format!("{} {}", network.description(), job.input.display()));
     let made = network.make(&job);
-    spinner.finish_and_clear();
+    drop(spinner);
     let made = made?;
-    if let Some(note) = made.note {
-        crate::tell(format_args!("note: {}: {note}", job.input.display()));
-    }
+    made.tell_notes(&job.input);
     crate::print(&format!("{}: {}\n", job.output.display(), made.summary))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -117,12 +124,16 @@ fn folder(args: &Args) -> Result<ExitCode, String> {
         paths.push(entry.map_err(|e| named(&args.input, e))?.path());
     }
     paths.sort();
-    let (pictures, others): (Vec<_>, Vec<_>) = paths.into_iter().partition(|p| p.is_file() && format_of(p).is_some());
-    for path in &others {
-        crate::tell(format_args!(
-            "note: {} is skipped: neither a PNG nor a JPEG file by its name",
-            path.display()
-        ));
+    let mut pictures = Vec::new();
+    let mut skipped = 0;
+    for path in paths {
+        match no_picture(&path) {
+            Some(why) => {
+                crate::tell(format_args!("note: {} is skipped: {why}", path.display()));
+                skipped += 1;
+            }
+            None => pictures.push(path),
+        }
     }
     if pictures.is_empty() {
         return Err(format!("{} holds no PNG or JPEG file", args.input.display()));
@@ -134,7 +145,7 @@ fn folder(args: &Args) -> Result<ExitCode, String> {
     let bar =
         ProgressBar::new(pictures.len() as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let mut taken: HashMap<OsString, PathBuf> = HashMap::new();
-    let mut failed = 0;
+    let mut failed = Vec::new();
     for input in &pictures {
         bar.set_message(format!("{} {}", network.description(), input.display()));
         let stem = input.file_stem().unwrap_or_default().to_os_string();
@@ -151,10 +162,9 @@ fn folder(args: &Args) -> Result<ExitCode, String> {
         };
         taken.entry(stem).or_insert_with(|| input.clone());
         bar.suspend(|| match made {
-            Ok(Made { note: Some(note), .. }) => crate::tell(format_args!("note: {}: {note}", input.display())),
-            Ok(_) => {}
+            Ok(made) => made.tell_notes(input),
             Err(message) => {
-                failed += 1;
+                failed.push(input.display().to_string());
                 crate::tell(format_args!("error: {message}"));
             }
         });
@@ -162,22 +172,50 @@ fn folder(args: &Args) -> Result<ExitCode, String> {
     }
     bar.finish_and_clear();
     crate::print(&format!(
-        "{}: {} written, {failed} failed, {} skipped\n",
+        "{}: {} written, {} failed, {skipped} skipped\n",
         args.output.display(),
-        pictures.len() - failed,
-        others.len()
+        pictures.len() - failed.len(),
+        failed.len(),
     ))?;
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    crate::tell(format_args!("failed: {}", failed.join(", ")));
+    Ok(ExitCode::FAILURE)
 }
+
+/// Why a folder's entry is passed over, if it is.
+fn no_picture(path: &Path) -> Option<&'static str> {
+    if !path.is_file() {
+        return Some("not a file");
+    }
+    if format_of(path).is_none() {
+        return Some("neither a PNG nor a JPEG file by its name");
+    }
+    // Beside `a.png`, macOS keeps in `._a.png` what other file systems have no place for.
+    let sidecar = path
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"._"));
+    let mut magic = [0; APPLE_DOUBLE.len()];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    (sidecar && read.is_ok() && magic == APPLE_DOUBLE).then_some("macOS's data about another file")
+}
+
+/// How an AppleDouble file begins (RFC 1740, appendix B).
+const APPLE_DOUBLE: [u8; 4] = [0, 5, 22, 7];
 
 /// What is told of a picture that was made.
 struct Made {
     summary: String,
-    note: Option<&'static str>,
+    notes: Vec<&'static str>,
+}
+
+impl Made {
+    fn tell_notes(&self, input: &Path) {
+        for note in &self.notes {
+            crate::tell(format_args!("note: {}: {note}", input.display()));
+        }
+    }
 }
 
 /// The network with what stays the same for every picture.
@@ -205,7 +243,8 @@ impl Network {
 
     fn make(&mut self, job: &Job) -> Result<Made, String> {
         let mut picture = Picture::read(&job.input)?;
-        if picture.has_alpha() && format_of(&job.output) == Some(image::ImageFormat::Jpeg) {
+        let format = format_of(&job.output).unwrap_or(ImageFormat::Png);
+        if picture.has_alpha() && format == ImageFormat::Jpeg {
             return Err(format!(
                 "{} has an alpha channel, which JPEG cannot keep: give {} the ending .png",
                 job.input.display(),
@@ -215,7 +254,9 @@ impl Network {
         let (report, time) = picture
             .enhance(&mut self.enhancer, self.parameters)
             .map_err(|e| format!("{}: {e}", job.input.display()))?;
-        picture.write(&job.output)?;
+        let written = |e: &dyn std::fmt::Display| format!("{}: {e}", job.output.display());
+        let bytes = picture.encode(format).map_err(|e| written(&e))?;
+        part::write(&job.output, &bytes).map_err(|e| written(&e))?;
         let (width, height) = picture.size();
         Ok(Made {
             summary: format!(
@@ -226,7 +267,7 @@ impl Network {
                 report.luma_in,
                 report.luma_out
             ),
-            note: picture.note,
+            notes: picture.notes,
         })
     }
 }

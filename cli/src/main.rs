@@ -8,7 +8,9 @@ mod engines;
 mod enhance;
 mod night;
 mod options;
+mod part;
 mod picture;
+mod progress;
 mod ready;
 mod selftest;
 

@@ -15,8 +15,8 @@ pub struct NetworkArgs {
     /// Number format of the networks' arithmetic
     #[arg(long, value_enum, default_value_t = PrecisionArg::AUTO)]
     precision: PrecisionArg,
-    /// Threads for the work on the processor; 0 is one for every core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Threads for the work on the processor, no more than it has cores; 0 is one for every core
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads)]
     threads: usize,
     /// The GPU, counted from 0
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -110,6 +110,18 @@ impl NetworkArgs {
             max_pixels: self.max_pixels,
             ..Options::default()
         }
+    }
+}
+
+/// The most threads that can be asked for.
+const MAX_THREADS: usize = 1024;
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads) if threads <= MAX_THREADS => Ok(threads),
+        _ => Err(format!(
+            "has to be a number from 0 to {MAX_THREADS}; 0 is one for every core"
+        )),
     }
 }
 

@@ -1,17 +1,22 @@
 //! Picture files: PNG and JPEG in, 8-bit pixels through the network, PNG and JPEG out.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Seek, Write};
+#[path = "picture/exif.rs"]
+mod exif;
+#[path = "picture/jpeg.rs"]
+mod jpeg;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Seek};
 use std::panic::{self, AssertUnwindSafe};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader};
+use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader};
 use uretinex::{
-    Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, MAX_SIDE, Parameters, PixelFormat, Plane, PlaneMut, Report,
-    Reset,
+    Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, MAX_SIDE, MIN_SIDE, Parameters, PixelFormat, Plane, PlaneMut,
+    Report, Reset,
 };
 
 const JPEG_QUALITY: u8 = 95;
@@ -20,9 +25,14 @@ const JPEG_QUALITY: u8 = 95;
 pub struct Picture {
     pixels: DynamicImage,
     icc_profile: Option<Vec<u8>>,
-    /// What the picture lost of the file, in words.
-    pub note: Option<&'static str>,
+    /// A TIFF structure that describes the pixels as they are.
+    exif: Option<Vec<u8>>,
+    /// What was lost of the file, in words.
+    pub notes: Vec<&'static str>,
 }
+
+/// The longest EXIF data that a JPEG file holds: a segment's length counts itself and a header of 6 bytes.
+const MAX_JPEG_EXIF: usize = 0xffff - 2 - 6;
 
 /// The format that a file name stands for.
 pub fn format_of(path: &Path) -> Option<ImageFormat> {
@@ -35,9 +45,8 @@ impl Picture {
     /// Reads a PNG or JPEG file, whatever its name. The camera's EXIF orientation is applied; 16-bit samples are
     /// rounded to 8 bits.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let file = File::open(path).map_err(|e| named(&e))?;
-        Self::decode(BufReader::new(file)).map_err(|e| named(&e))
+        let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Self::decode(BufReader::new(file)).map_err(|e| format!("{}: {e}{}", path.display(), remedy(&e)))
     }
 
     /// Decodes a PNG or JPEG file. Decoders have panicked on damaged ones.
@@ -46,11 +55,12 @@ impl Picture {
     }
 
     fn decode_checked(mut file: impl BufRead + Seek) -> image::ImageResult<Self> {
-        refuse_cut_jpeg(&mut file)?;
+        jpeg::refuse_cut(&mut file)?;
         let mut decoder = ImageReader::new(file).with_guessed_format()?.into_decoder()?;
-        refuse_large(decoder.dimensions())?;
+        refuse_size(decoder.dimensions())?;
         let orientation = decoder.orientation()?;
         let icc_profile = decoder.icc_profile()?;
+        let exif = decoder.exif_metadata()?;
         let mut pixels = DynamicImage::from_decoder(decoder)?;
         pixels.apply_orientation(orientation);
         let deep = pixels.color().bytes_per_pixel() > pixels.color().channel_count();
@@ -61,13 +71,28 @@ impl Picture {
             colour if colour.has_alpha() => pixels.into_rgba8().into(),
             _ => pixels.into_rgb8().into(),
         };
+        let mut notes = Vec::new();
+        if deep {
+            notes.push("16-bit samples were rounded to 8 bits");
+        }
         // A profile of another colour space, as in a CMYK file, does not describe what was decoded.
         let space: &[u8] = if pixels.color().has_color() { b"RGB " } else { b"GRAY" };
+        let had_profile = icc_profile.is_some();
         let icc_profile = icc_profile.filter(|profile| profile.get(16..20) == Some(space));
+        if had_profile && icc_profile.is_none() {
+            notes.push("its colour profile is of another colour space and was dropped");
+        }
+        let size = (pixels.width(), pixels.height());
+        let had_exif = exif.is_some();
+        let exif = exif.and_then(|mut exif| exif::set_upright(&mut exif, size).then_some(exif));
+        if had_exif && exif.is_none() {
+            notes.push("its EXIF data are damaged and were dropped");
+        }
         Ok(Self {
             pixels,
             icc_profile,
-            note: deep.then_some("16-bit samples were rounded to 8 bits"),
+            exif,
+            notes,
         })
     }
 
@@ -128,31 +153,43 @@ impl Picture {
         }
     }
 
-    /// Writes the picture in the format of the file name, with its ICC profile. The file appears whole or not at all.
-    pub fn write(&self, path: &Path) -> Result<(), String> {
-        let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let mut part = Part::create(path).map_err(|e| named(&e))?;
-        let mut file = BufWriter::new(&part.file);
-        let (pixels, colour) = (self.pixels.as_bytes(), self.pixels.color());
+    /// The bytes of a PNG or JPEG file, with ICC profile and EXIF data.
+    pub fn encode(&mut self, format: ImageFormat) -> image::ImageResult<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match format {
+            ImageFormat::Jpeg => {
+                if self.exif.take_if(|exif| exif.len() > MAX_JPEG_EXIF).is_some() {
+                    self.notes.push("its EXIF data are too long for JPEG and were dropped");
+                }
+                self.encode_with(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))?;
+            }
+            _ => self.encode_with(PngEncoder::new(&mut bytes))?,
+        }
+        Ok(bytes)
+    }
+
+    fn encode_with(&self, mut encoder: impl ImageEncoder) -> image::ImageResult<()> {
+        // Both encoders take both.
+        if let Some(profile) = self.icc_profile.clone() {
+            encoder.set_icc_profile(profile).map_err(ImageError::Unsupported)?;
+        }
+        if let Some(exif) = self.exif.clone() {
+            encoder.set_exif_metadata(exif).map_err(ImageError::Unsupported)?;
+        }
         let (width, height) = self.size();
-        // Both encoders take a profile; one that does not leaves the picture itself as it is.
-        let profile = self.icc_profile.clone();
-        let encoded = match format_of(path) {
-            Some(ImageFormat::Jpeg) => {
-                let mut encoder = JpegEncoder::new_with_quality(&mut file, JPEG_QUALITY);
-                profile.map(|p| encoder.set_icc_profile(p).ok());
-                encoder.write_image(pixels, width, height, colour.into())
-            }
-            _ => {
-                let mut encoder = PngEncoder::new(&mut file);
-                profile.map(|p| encoder.set_icc_profile(p).ok());
-                encoder.write_image(pixels, width, height, colour.into())
-            }
-        };
-        encoded.map_err(|e| named(&e))?;
-        file.flush().map_err(|e| named(&e))?;
-        drop(file);
-        part.rename(path).map_err(|e| named(&e))
+        encoder.write_image(self.pixels.as_bytes(), width, height, self.pixels.color().into())
+    }
+}
+
+/// What to do about an error of a decoder.
+fn remedy(error: &ImageError) -> &'static str {
+    match error {
+        ImageError::Decoding(_) => ": the file is damaged or cut short, copy it again",
+        ImageError::Unsupported(_) => ": only PNG and JPEG files are read, convert it first",
+        ImageError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof && e.get_ref().is_none() => {
+            ": the file is cut short, copy it again"
+        }
+        _ => "",
     }
 }
 
@@ -169,88 +206,15 @@ fn without_panic<T>(work: impl FnOnce() -> image::ImageResult<T>) -> image::Imag
 }
 
 /// Refuses a picture before memory is taken for its pixels: its file may say any size.
-fn refuse_large((width, height): (u32, u32)) -> std::io::Result<()> {
-    match width.max(height) as usize <= MAX_SIDE {
-        true => Ok(()),
-        false => Err(std::io::Error::new(
-            std::io::ErrorKind::InvalidData,
-            format!("{width}x{height} is larger than {MAX_SIDE}x{MAX_SIDE}: scale it down first"),
-        )),
-    }
-}
-
-/// Refuses a JPEG file that ends before its picture does: the decoder would fill what is missing with grey. The position
-/// is the start again.
-fn refuse_cut_jpeg(file: &mut (impl BufRead + Seek)) -> std::io::Result<()> {
-    if !file.fill_buf()?.starts_with(&[0xff, 0xd8, 0xff]) {
+fn refuse_size((width, height): (u32, u32)) -> std::io::Result<()> {
+    let sides = MIN_SIDE..=MAX_SIDE;
+    if sides.contains(&(width as usize)) && sides.contains(&(height as usize)) {
         return Ok(());
     }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    file.rewind()?;
-    match jpeg_ends(&bytes) {
-        true => Ok(()),
-        false => Err(std::io::Error::new(
-            std::io::ErrorKind::UnexpectedEof,
-            "the JPEG data end in the middle of the picture: the file is cut short, copy it again",
-        )),
-    }
-}
-
-/// Whether the markers of a JPEG file (ITU-T T.81, annex B) come to the end of the image. What follows it is not looked at.
-fn jpeg_ends(bytes: &[u8]) -> bool {
-    let mut rest = &bytes[2..];
-    loop {
-        // Between segments, and after a scan's coded data, in which a 0 follows each 0xff unless it is a restart.
-        let marker = rest
-            .windows(2)
-            .position(|two| two[0] == 0xff && !matches!(two[1], 0x00 | 0x01 | 0xd0..=0xd7 | 0xff));
-        let Some(at) = marker else { return false };
-        if rest[at + 1] == 0xd9 {
-            return true;
-        }
-        let length = match rest.get(at + 2..at + 4) {
-            Some(length) => usize::from(u16::from_be_bytes([length[0], length[1]])),
-            None => return false,
-        };
-        match rest.get(at + 2 + length.max(2)..) {
-            Some(after) => rest = after,
-            None => return false,
-        }
-    }
-}
-
-/// A file under a temporary name, renamed when it is whole and removed otherwise.
-struct Part {
-    file: File,
-    path: Option<PathBuf>,
-}
-
-impl Part {
-    fn create(goal: &Path) -> std::io::Result<Self> {
-        let name = goal.file_name().unwrap_or_default().to_string_lossy();
-        let path = goal.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        Ok(Self {
-            file: File::create(&path)?,
-            path: Some(path),
-        })
-    }
-
-    fn rename(&mut self, goal: &Path) -> std::io::Result<()> {
-        if let Some(path) = &self.path {
-            fs::rename(path, goal)?;
-            self.path = None;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = fs::remove_file(path);
-        }
-    }
+    Err(std::io::Error::new(
+        ErrorKind::InvalidData,
+        format!("{width}x{height} is outside {MIN_SIDE}x{MIN_SIDE} to {MAX_SIDE}x{MAX_SIDE}: scale the picture first"),
+    ))
 }
 
 /// What must hold of any file, for fuzzers and tests: a picture that is decoded has all samples of one of four formats.
@@ -270,84 +234,5 @@ pub fn check(bytes: &[u8]) {
 mod replay;
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::replay::replay;
-    use super::*;
-
-    #[test]
-    fn fuzz_seeds_of_picture() {
-        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/picture");
-        replay(&seeds, &[], 300, check);
-    }
-
-    #[test]
-    fn a_jpeg_file_ends_with_its_picture() {
-        let mut jpeg = Vec::new();
-        image::RgbImage::from_fn(40, 30, |x, y| [x as u8 * 6, y as u8 * 8, (x * y) as u8].into())
-            .write_to(&mut std::io::Cursor::new(&mut jpeg), image::ImageFormat::Jpeg)
-            .unwrap();
-        let read = |bytes: &[u8]| {
-            Picture::decode(std::io::Cursor::new(bytes))
-                .map(|_| ())
-                .map_err(|e| e.to_string())
-        };
-        assert_eq!(read(&jpeg), Ok(()));
-        // A film may be appended to a photograph, with bytes of any kind.
-        assert_eq!(read(&[&jpeg[..], &[0xff, 0xda, 0, 9, 1]].concat()), Ok(()));
-        for length in [jpeg.len() - 2, jpeg.len() / 2, jpeg.len() / 2 + 1] {
-            assert!(read(&jpeg[..length]).unwrap_err().contains("cut short"), "{length}");
-        }
-    }
-
-    #[test]
-    fn a_size_that_no_memory_holds_is_refused() {
-        let mut png = Vec::new();
-        PngEncoder::new(&mut png)
-            .write_image(&[9; 256], 16, 16, ColorType::L8.into())
-            .unwrap();
-        // Width and height stand at the same place in every PNG file; their checksum follows 17 bytes after the name IHDR.
-        png[16..24].copy_from_slice(&[0, 0, 0, 17, 0x7f, 0xff, 0xff, 3]);
-        let mut sum = !0u32;
-        for &byte in &png[12..29] {
-            sum ^= u32::from(byte);
-            for _ in 0..8 {
-                sum = (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg());
-            }
-        }
-        png[29..33].copy_from_slice(&(!sum).to_be_bytes());
-        let error = Picture::decode(std::io::Cursor::new(&png))
-            .map(|_| ())
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("17x2147483395") && error.contains("8192"), "{error}");
-    }
-
-    #[test]
-    fn a_decoder_that_panics_is_an_error() {
-        let error = super::without_panic::<()>(|| panic!("as decoders do")).unwrap_err();
-        assert!(error.to_string().contains("damaged"), "{error}");
-        assert_eq!(super::without_panic(|| Ok(5)).unwrap(), 5);
-    }
-
-    #[test]
-    fn a_profile_of_another_colour_space_is_dropped() {
-        for (space, kept) in [(b"RGB ", true), (b"CMYK", false), (b"GRAY", false)] {
-            let profile = [&[0; 16][..], space, &[0; 108]].concat();
-            let mut png = Vec::new();
-            let mut encoder = PngEncoder::new(&mut png);
-            encoder.set_icc_profile(profile.clone()).unwrap();
-            encoder
-                .write_image(&[9; 3 * 256], 16, 16, ColorType::Rgb8.into())
-                .unwrap();
-            let read = Picture::decode(std::io::Cursor::new(&png)).unwrap();
-            assert_eq!(
-                read.icc_profile,
-                kept.then_some(profile),
-                "{}",
-                String::from_utf8_lossy(space)
-            );
-        }
-    }
-}
+#[path = "picture/tests.rs"]
+mod tests;

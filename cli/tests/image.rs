@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Output;
 
 use common::{Folder, assert_well, dark, text, uretinex};
-use image::{ColorType, DynamicImage, ImageFormat, Rgba, RgbaImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Rgba, RgbaImage};
 
 /// Runs with no network at all: for what has to do with files only.
 fn copy(folder: &Folder, args: &[&str]) -> Output {
@@ -137,6 +137,153 @@ fn a_folder_goes_on_behind_a_bad_file() {
         "{}",
         text(&out.stdout)
     );
+    let last = messages.lines().last();
+    assert_eq!(last, Some("failed: in/a.png, in/bad.png, in/empty.jpg"), "{messages}");
+}
+
+#[test]
+fn a_folders_other_entries_are_passed_over() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("in")).unwrap();
+    let names = ["a.png", "._b.png"];
+    for name in names {
+        dark().save(folder.path(&format!("in/{name}"))).unwrap();
+    }
+    // What macOS leaves beside a picture.
+    fs::write(folder.path("in/._a.png"), b"\0\x05\x16\x07\0\x02\0\0Mac OS X        ").unwrap();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(folder.path("in/pipe.png"))
+        .status();
+    let out = copy(&folder, &["in", "out"]);
+    assert_well(&out);
+    let messages = text(&out.stderr);
+    assert_eq!(folder.names("out"), ["._b.png", "a.png"], "{messages}");
+    assert!(messages.contains("in/._a.png is skipped: macOS's data"), "{messages}");
+    assert_eq!(
+        messages.contains("in/pipe.png is skipped: not a file"),
+        pipe.is_ok(),
+        "{messages}"
+    );
+    if pipe.is_ok() {
+        let out = copy(&folder, &["in/pipe.png", "out.png"]);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(
+            text(&out.stderr).contains("in/pipe.png is a pipe"),
+            "{}",
+            text(&out.stderr)
+        );
+    }
+}
+
+#[test]
+fn names_of_any_length_are_kept() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("in")).unwrap();
+    let mut names: Vec<_> = [240, 241, 255]
+        .map(|length| format!("{}.png", "n".repeat(length - 4)))
+        .into();
+    for name in &names {
+        dark().save(folder.path("in").join(name)).unwrap();
+    }
+    assert_well(&copy(&folder, &["in", "out"]));
+    names.sort();
+    assert_eq!(folder.names("out"), names);
+}
+
+/// EXIF data: orientation 6, a date, no thumbnail.
+const EXIF: &[u8] =
+    b"II*\0\x08\0\0\0\x02\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\x32\x01\x02\0\x14\0\0\0\x26\0\0\0\0\0\0\0\
+    2024:11:05 23:10:00\0";
+
+#[test]
+fn exif_data_are_kept_and_say_upright() {
+    let folder = Folder::new();
+    let picture = dark();
+    let save = |name: &str, exif: &[u8]| {
+        let file = fs::File::create(folder.path(name)).unwrap();
+        let (pixels, kind) = (picture.as_raw(), ColorType::Rgb8.into());
+        if name.ends_with("png") {
+            let mut encoder = image::codecs::png::PngEncoder::new(file);
+            encoder.set_exif_metadata(exif.to_vec()).unwrap();
+            encoder.write_image(pixels, 32, 20, kind).unwrap();
+        } else {
+            let mut encoder = image::codecs::jpeg::JpegEncoder::new(file);
+            encoder.set_exif_metadata(exif.to_vec()).unwrap();
+            encoder.write_image(pixels, 32, 20, kind).unwrap();
+        }
+    };
+    let kept = |name: &str| {
+        let mut decoder = ImageReader::open(folder.path(name)).unwrap().into_decoder().unwrap();
+        (decoder.dimensions(), decoder.exif_metadata().unwrap())
+    };
+    let mut upright = EXIF.to_vec();
+    upright[18] = 1;
+    for input in ["in.png", "in.jpg"] {
+        save(input, EXIF);
+        for output in ["out.png", "out.jpg"] {
+            let out = copy(&folder, &[input, output]);
+            assert_well(&out);
+            assert_eq!(text(&out.stderr), "", "{input} {output}");
+            assert_eq!(kept(output), ((20, 32), Some(upright.clone())), "{input} {output}");
+        }
+    }
+    // What no reader understands, and what JPEG has no place for, goes, with a note.
+    save("in.png", b"rubbish!");
+    let out = copy(&folder, &["in.png", "out.png"]);
+    assert!(
+        text(&out.stderr).contains("EXIF data are damaged"),
+        "{}",
+        text(&out.stderr)
+    );
+    assert_eq!(kept("out.png"), ((32, 20), None));
+    save("in.png", &[EXIF, &[0; 70_000]].concat());
+    let out = copy(&folder, &["in.png", "out.jpg"]);
+    assert!(text(&out.stderr).contains("too long for JPEG"), "{}", text(&out.stderr));
+    assert_eq!(kept("out.jpg"), ((20, 32), None));
+}
+
+/// Where no thread can be started, the calling one does all the work.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_is_no_reason_to_fail() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o777)).unwrap();
+    dark().save(folder.path("dark.png")).unwrap();
+    let program = folder.path("uretinex");
+    fs::copy(env!("CARGO_BIN_EXE_uretinex"), &program).unwrap();
+    // The limit does not bind root: another user runs it. It counts all processes of that user.
+    let limited = |command: &[&str]| {
+        std::process::Command::new("setpriv")
+            .args([
+                "--reuid=64999",
+                "--regid=64999",
+                "--clear-groups",
+                "prlimit",
+                "--nproc=1",
+            ])
+            .args(command)
+            .current_dir(&folder.0)
+            .output()
+    };
+    match limited(&["true"]) {
+        Ok(out) if out.status.success() => {}
+        _ => return println!("SKIPPED: needs root, setpriv and prlimit"),
+    }
+    let made = format!("{} image dark.png bright.png --model lite", program.display());
+    assert_well(&limited(&made.split(' ').collect::<Vec<_>>()).unwrap());
+    assert!(folder.path("bright.png").exists());
+    // Where standard error is a terminal there is progress to show.
+    let shown = format!("setpriv --reuid=64999 --clear-groups prlimit --nproc=1 {made}");
+    let out = std::process::Command::new("script")
+        .args(["-qec", &shown, "/dev/null"])
+        .current_dir(&folder.0)
+        .output();
+    match out {
+        Ok(out) => assert_well(&out),
+        Err(e) => println!("SKIPPED: the progress on a terminal: script: {e}"),
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Allocations on Rust's heap, counted: none for a frame in steady state.
+//! Allocations on Rust's heap, counted: none for a frame in steady state, and none left by a start and a stop.
 //!
 //! GStreamer's own buffers and pads come from C's allocator, which is not counted here.
 
@@ -6,7 +6,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use common::{Rig, caps, frame, model};
 use uretinex::{
@@ -16,23 +16,28 @@ use uretinex::{
 struct Counting;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that are allocated.
+static HELD: AtomicIsize = AtomicIsize::new(0);
 
 // SAFETY: every call goes to the system's allocator unchanged; counting has no effect on memory.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
+        HELD.fetch_add(layout.size() as isize, Ordering::Relaxed);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size() as isize, Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         COUNT.fetch_add(1, Ordering::Relaxed);
+        HELD.fetch_add(size as isize - layout.size() as isize, Ordering::Relaxed);
         // SAFETY: as above.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -116,4 +121,30 @@ fn the_element_allocates_nothing() {
         println!("100 frames through the element, enabled={enabled}: {allocations} allocations");
         assert_eq!(allocations, 0, "100 frames, enabled={enabled}");
     }
+}
+
+/// Whatever a start and a frame take is given back by the stop, weights and workspace of the network among it.
+#[test]
+fn starts_and_stops_leave_nothing_behind() {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    let cycle = || {
+        let caps = caps("NV12", 64, 48);
+        let mut rig = Rig::new("cpu", &caps);
+        rig.harness.push_and_pull(frame(&caps, 0)).unwrap();
+        let held = HELD.load(Ordering::Relaxed);
+        // Messages hold the element, and the element its bus.
+        rig.bus.set_flushing(true);
+        held
+    };
+    let started = cycle();
+    let held: Vec<_> = (0..20)
+        .map(|_| {
+            cycle();
+            HELD.load(Ordering::Relaxed)
+        })
+        .collect();
+    println!("{started} bytes while started, {held:?} after a stop");
+    assert!(held[19] < started, "{held:?}");
+    // The test runner's own threads allocate on the side.
+    assert!((held[19] - held[4]).abs() < 4096, "15 starts and stops: {held:?}");
 }

@@ -5,8 +5,8 @@ mod common;
 use common::{Rig, bytes, caps, element, frame};
 use gst::prelude::*;
 use gst_video::{
-    VideoFormat, VideoFrameFlags, VideoInfo, VideoMeta, VideoRegionOfInterestMeta, VideoTimeCode, VideoTimeCodeFlags,
-    VideoTimeCodeMeta,
+    VideoCropMeta, VideoFormat, VideoFrameFlags, VideoInfo, VideoMeta, VideoRegionOfInterestMeta, VideoTimeCode,
+    VideoTimeCodeFlags, VideoTimeCodeMeta,
 };
 use uretinex::PixelFormat;
 
@@ -148,6 +148,91 @@ fn metadata_stays() {
     );
 }
 
+/// A frame within a larger one: what a decoder gives whose picture is no whole number of blocks.
+#[test]
+fn a_crop_is_applied_and_goes_no_further() {
+    for (x, y) in [(16, 8), (0, 0), (32, 16)] {
+        for format in PixelFormat::ALL {
+            let case = format!("{} at {x},{y}", format.name());
+            let (whole, part) = (caps(format.name(), 96, 64), caps(format.name(), 64, 48));
+            let [info, small] = [&whole, &part].map(|caps| VideoInfo::from_caps(caps).unwrap());
+            let mut input = frame(&whole, 0);
+            let b = input.get_mut().unwrap();
+            VideoMeta::add_full(
+                b,
+                VideoFrameFlags::empty(),
+                info.format(),
+                96,
+                64,
+                info.offset(),
+                info.stride(),
+            )
+            .unwrap();
+            VideoCropMeta::add(b, (x, y, 64, 48));
+            let mut rig = Rig::new("identity", &part);
+            let output = rig.harness.push_and_pull(input.clone()).unwrap();
+            assert_eq!(rig.count("frames"), 1, "{case}: {:?}", rig.warnings());
+            assert_eq!(output.iter_meta::<VideoCropMeta>().count(), 0, "{case}");
+            // The same as from a buffer that has the part alone, cut out as bytes.
+            let (from, mut cut) = (bytes(&input), vec![0; small.size()]);
+            for plane in 0..format.planes() {
+                let columns = if x == 0 { 0 } else { format.row_bytes(plane, x as usize) };
+                let length = format.row_bytes(plane, 64);
+                for row in 0..format.rows(plane, 48) {
+                    let y = format.rows(plane, y as usize) + row;
+                    let begin = info.offset()[plane] + y * info.stride()[plane] as usize + columns;
+                    let to = small.offset()[plane] + row * small.stride()[plane] as usize;
+                    cut[to..to + length].copy_from_slice(&from[begin..begin + length]);
+                }
+            }
+            let mut alone = gst::Buffer::from_mut_slice(cut);
+            alone.get_mut().unwrap().set_pts(input.pts());
+            let mut rig = Rig::new("identity", &part);
+            assert!(
+                bytes(&output) == bytes(&rig.harness.push_and_pull(alone).unwrap()),
+                "{case}"
+            );
+        }
+    }
+}
+
+/// A crop of the frame itself is for whoever comes downstream; one that reaches out of its frame is refused.
+#[test]
+fn other_crops_are_kept_or_refused() {
+    let caps = caps("NV12", 64, 48);
+    let cropped = |rect| {
+        let mut input = frame(&caps, 0);
+        let info = VideoInfo::from_caps(&caps).unwrap();
+        let b = input.get_mut().unwrap();
+        VideoMeta::add_full(
+            b,
+            VideoFrameFlags::empty(),
+            info.format(),
+            64,
+            48,
+            info.offset(),
+            info.stride(),
+        )
+        .unwrap();
+        VideoCropMeta::add(b, rect);
+        input
+    };
+    let mut rig = Rig::new("identity", &caps);
+    let output = rig.harness.push_and_pull(cropped((4, 6, 20, 10))).unwrap();
+    let crop = output.meta::<VideoCropMeta>().expect("the crop");
+    assert_eq!((crop.rect(), rig.count("frames")), ((4, 6, 20, 10), 1));
+    for rect in [(1, 0, 64, 48), (0, u32::MAX, 64, 48)] {
+        let mut rig = Rig::new("identity", &caps);
+        rig.harness.push_and_pull(cropped(rect)).unwrap();
+        assert_eq!(rig.count("failed"), 1, "{rect:?}");
+        assert!(
+            rig.warnings()[0].contains("crop meta"),
+            "{rect:?}: {:?}",
+            rig.warnings()
+        );
+    }
+}
+
 /// The frame of `caps` in memory with `pad` more bytes in each row and `gap` bytes before each plane, full of `fill`.
 fn padded(buffer: &gst::Buffer, info: &VideoInfo, pad: usize, gap: usize, fill: u8) -> gst::Buffer {
     let tight = bytes(buffer);
@@ -287,6 +372,12 @@ fn refused() -> Vec<(&'static str, gst::Caps, [&'static str; 2])> {
             "alternate",
             format!("{good}, interlace-mode=alternate").replace("video/x-raw", "video/x-raw(format:Interlaced)"),
             ["interlaced", "deinterlace"],
+        ),
+        ("Y444", good.replace("NV12", "Y444"), ["Y444", "videoconvert"]),
+        (
+            "8x8, no rate",
+            "video/x-raw, format=NV12, width=8, height=8".into(),
+            ["8x8", "videoscale"],
         ),
         ("AYUV64", good.replace("NV12", "AYUV64"), ["AYUV64", "videoconvert"]),
         (

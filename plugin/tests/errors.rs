@@ -149,6 +149,7 @@ fn expect(what: &str, errors: &[String], parts: &[&str]) {
     for part in parts {
         assert!(errors[0].contains(part), "{what}: no '{part}' in {errors:?}");
     }
+    assert!(errors[0].matches("damaged").count() <= 1, "{what}: twice: {errors:?}");
 }
 
 #[test]

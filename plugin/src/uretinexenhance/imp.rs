@@ -16,6 +16,7 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{GenerateOutputSuccess, InputBuffer, PrepareOutputBufferSuccess};
 use gst_base::subclass::prelude::*;
+use gst_video::{VideoCropMeta, VideoInfo};
 use uretinex::{Error, ErrorKind, Light, PreparationJob, Reset};
 
 use super::caps::{self, VideoStream};
@@ -29,7 +30,7 @@ use super::preparation::{Outcome, Preparation};
 use super::reporter::Reporter;
 use super::settings::{self, Live, Settings};
 use super::worker::{Failure, Leaving, Worker};
-use super::{allocation, controller, errors, frame_meta, memory_features, messages, qos};
+use super::{allocation, controller, errors, frame_meta, memory_features, messages, planes, qos};
 use crate::gstcuda::CudaContext;
 
 /// The most that may be missing where a stream is said to be broken and still goes on. A leaky queue marks every frame that
@@ -604,14 +605,23 @@ impl BaseTransformImpl for URetinexEnhance {
         allocation::propose(query, &self.cuda, held, self.strides_downstream.load(Ordering::Relaxed))
     }
 
-    /// All metas are kept but those about memory, which the base class leaves out before it asks.
+    /// All metas are kept but those about memory, which the base class leaves out before it asks, and a crop that the frame
+    /// which leaves is the result of.
     fn transform_meta<'a>(
         &self,
         _outbuf: &mut gst::BufferRef,
-        _meta: gst::MetaRef<'a, gst::Meta>,
+        meta: gst::MetaRef<'a, gst::Meta>,
         _inbuf: &'a gst::BufferRef,
     ) -> bool {
-        true
+        let Some(crop) = meta.downcast_ref::<VideoCropMeta>() else {
+            return true;
+        };
+        let info = self
+            .obj()
+            .sink_pad()
+            .current_caps()
+            .and_then(|caps| VideoInfo::from_caps(&caps).ok());
+        !info.is_some_and(|info| planes::is_frame(crop, &info))
     }
 
     fn submit_input_buffer(&self, is_discont: bool, inbuf: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {

@@ -6,8 +6,8 @@ use std::ops::Range;
 use gst::buffer::BufferMap;
 use gst::glib;
 use gst::memory::{MappedMemory, MemoryMap, Readable, Writable};
-use gst_video::{VideoInfo, VideoMeta};
-use uretinex::{Error, ErrorKind, Frame, FrameMut, FrameSpec, MAX_PLANES, Plane, PlaneMut, Result};
+use gst_video::{VideoCropMeta, VideoInfo, VideoMeta};
+use uretinex::{Error, ErrorKind, Frame, FrameMut, FrameSpec, MAX_PLANES, PixelFormat, Plane, PlaneMut, Result};
 
 /// Where the planes of a buffer begin, counted over all its memories, and their strides, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,7 +26,7 @@ impl PlaneLayout {
     }
 
     /// The layout that the buffer's video meta gives, if it has one. The meta may describe a larger frame than the caps:
-    /// the frame is then its upper left part.
+    /// the frame is then the part that a crop meta names, or else its upper left part.
     ///
     /// # Errors
     /// As [`PlaneLayout::of`].
@@ -48,9 +48,45 @@ impl PlaneLayout {
                         ),
                     ));
                 }
-                Self::new(meta.offset(), meta.stride()).map(Some)
+                let layout = Self::new(meta.offset(), meta.stride())?;
+                match buffer.meta::<VideoCropMeta>().filter(|crop| is_frame(crop, info)) {
+                    None => Ok(Some(layout)),
+                    Some(crop) => layout.cropped(&crop, &meta, info).map(Some),
+                }
             }
         }
+    }
+
+    /// The layout of the part of a larger frame that `crop` names. Where chroma is subsampled it begins at the sample that
+    /// holds the part's first pixel.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidFrame`] if the part reaches out of the frame.
+    fn cropped(mut self, crop: &VideoCropMeta, meta: &VideoMeta, info: &VideoInfo) -> Result<Self> {
+        let (x, y, width, height) = crop.rect();
+        let within = |start: u32, length: u32, whole| start.checked_add(length).is_some_and(|end| end <= whole);
+        if !within(x, width, meta.width()) || !within(y, height, meta.height()) {
+            return Err(Error::new(
+                ErrorKind::InvalidFrame,
+                format!(
+                    "the buffer's crop meta says {width}x{height} at {x},{y}, which is not within the {}x{} of its video meta",
+                    meta.width(),
+                    meta.height()
+                ),
+            ));
+        }
+        // Others are refused when the frame is made.
+        if let Some(format) = PixelFormat::from_name(info.format().to_str()) {
+            let planes = format.planes().min(self.count);
+            for (plane, (offset, stride)) in self.planes[..planes].iter_mut().enumerate() {
+                let columns = whole_samples(x as usize, |n| format.row_bytes(plane, n));
+                let rows = whole_samples(y as usize, |n| format.rows(plane, n));
+                *offset = offset
+                    .saturating_add(rows.saturating_mul(*stride))
+                    .saturating_add(columns);
+            }
+        }
+        Ok(self)
     }
 
     /// The layout of planes that begin at `offsets`, with these strides.
@@ -92,6 +128,21 @@ impl PlaneLayout {
         let length = stride.saturating_mul(rows.saturating_sub(1)).saturating_add(row);
         offset.min(size)..offset.saturating_add(length).min(size)
     }
+}
+
+/// What `pixels` take up before the sample that holds the next one; `size` says what a number of pixels takes up.
+fn whole_samples(pixels: usize, size: impl Fn(usize) -> usize) -> usize {
+    let group = (1..=pixels + 1).take_while(|&n| size(n) == size(1)).count();
+    match pixels / group {
+        0 => 0,
+        groups => size(groups * group),
+    }
+}
+
+/// Whether a crop meta names the frame of the caps, within a larger one. Any other is for whoever comes downstream.
+pub(super) fn is_frame(crop: &VideoCropMeta, info: &VideoInfo) -> bool {
+    let (_, _, width, height) = crop.rect();
+    (width, height) == (info.width(), info.height())
 }
 
 fn inaccessible(error: glib::BoolError) -> Error {

@@ -96,7 +96,7 @@ pub fn fields(message: &[u8]) -> Fields<'_> {
 }
 
 fn damaged(what: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::ModelInvalid, format!("damaged: {what}"))
+    Error::new(ErrorKind::ModelInvalid, what.to_string())
 }
 
 fn cut() -> Error {
