@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Checks what a pack promises, through the shipped binary; exit status 1 if anything fails.
 
-    python training/check.py --model engines/lite --pictures DIR [--pictures DIR ...] [--clips DIR]
+    python training/check.py --model engines/lite --pictures DIR [--pictures DIR ...] [--clips DIR] [--footage DIR]
 
 Per picture: brightness rises strictly from ratio 1 to 10, ratio 1 keeps it within 10 %, pixels above 0.8
 change by less than 10 % at ratio 4 (mean over them). Made frames: grey stays grey, black stays black,
-extreme values and small sizes pass. With --clips (well-lit clips): daylight at ratio 1, and noise on
+extreme values and small sizes pass. With --footage (real clips of the night): a frame of each at the ratio that is found
+for it: tones in their order, no new clipping, no more colour in the dark and no more of the encoder's grid than a plain
+curve gives. With --clips (well-lit clips): daylight at ratio 1, and noise on
 darkened frames, of which the truth is known. FP16 files against FP32 where --model is a folder that has both.
 """
 import argparse
@@ -16,6 +18,8 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benches/video"))
+import figures  # noqa: E402
 from netpack.manifest import read_manifest, variants_of
 from netpack.runner import OnnxRunner, add_arguments, from_arguments, pictures, read
 
@@ -112,6 +116,25 @@ def check_made(report, runner, large):
         report.row("4096 × 2304", "written", "no failure", True)
 
 
+#: What real footage may come to: figure, words, limit, unit.
+FOOTAGE = (("flips", "pairs of tones that turn over", 0.5, " %"), ("clipped", "pixels newly clipped", 1.0, " %"),
+           ("chroma", "colour in the dark against a plain curve's", 1.1, ""), ("grid", "coding grid against a plain curve's", 1.05, ""))
+
+
+def check_footage(report, runner, folder, longest):
+    frames = clip_frames(folder, [], longest)
+    if isinstance(runner, OnnxRunner):
+        sys.exit("check.py: --footage needs the program: the automatic ratio is its own")
+    outputs = runner.run(frames, (0,))[0]
+    found = {name: figures.without_truth(frame[None], outputs[name][None]) for name, frame in frames.items()}
+    for key, words, limit, unit in FOOTAGE:
+        values = {name: row[key] for name, row in found.items() if np.isfinite(row[key])}
+        worst = max(values, key=values.get)
+        report.row(f"{folder.name} at the automatic ratio: {words}, worst of {len(values)}",
+                   f"{values[worst]:.2f}{unit} ({worst}), median {np.median(list(values.values())):.2f}{unit}",
+                   f"{limit}{unit}", values[worst] <= limit)
+
+
 def clip_frames(folder, names, longest):
     frames = {}
     for path in sorted(folder.iterdir()):
@@ -165,6 +188,7 @@ def main():
     parser.add_argument("--pictures", type=Path, action="append", default=[])
     parser.add_argument("--lit", type=Path, help="pictures that must come out between 90 and 140 at ratio 4")
     parser.add_argument("--clips", type=Path, help="folder of well-lit clips")
+    parser.add_argument("--footage", type=Path, help="folder of real clips of the night")
     parser.add_argument("--clip", action="append", default=[], help="only this clip (stem); may repeat")
     parser.add_argument("--limit", type=int, help="only the first N pictures of each folder")
     parser.add_argument("--longest", type=int, default=0, help="shrink pictures to this longest side")
@@ -175,6 +199,8 @@ def main():
     for folder in ([arguments.lit] if arguments.lit else []) + arguments.pictures:
         check_pictures(report, runner, folder, arguments.limit, arguments.longest, folder == arguments.lit)
     check_made(report, runner, arguments.large)
+    if arguments.footage:
+        check_footage(report, runner, arguments.footage, arguments.longest)
     if arguments.clips:
         check_clips(report, runner, arguments.clips, arguments.clip, arguments.longest)
     folder = Path(arguments.model)
