@@ -53,6 +53,22 @@ def picture(output, target, dark, weights, structure=True):
     return total.mean()
 
 
+def order(output, dark, far=6 / 255, apart=8):
+    """How far pairs of 5 × 5 means of luma, 8 pixels apart, are the other way round in the output, of those that differ in
+    the input by more than 6 codes. Needs no truth: a picture is brighter afterwards, not otherwise lit."""
+    def mean(x):
+        return F.avg_pool2d(0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:], 5, stride=1, padding=2, count_include_pad=False)
+    a, b = mean(dark), mean(output)
+    total, count = 0.0, 0.0
+    for axis in (2, 3):
+        n = a.shape[axis] - apart
+        d, e = (x.narrow(axis, apart, n) - x.narrow(axis, 0, n) for x in (a, b))
+        apart_far = (d.abs() > far).float()
+        total = total + (apart_far * F.relu(-e * d.sign())).sum()
+        count = count + apart_far.sum()
+    return total / (count + 50)
+
+
 def pattern(output, target, block=8):
     """What the error has in common at each place of a block: the grid that networks on unshuffled planes leave."""
     n, c, h, w = output.shape

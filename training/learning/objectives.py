@@ -48,6 +48,8 @@ def lite_loss(model, batch, weights, _step, _settings):
         if last:
             total = total + weights["itself"] * losses.picture(r * l, itself, dark, weights, structure=False)
             total = total + weights["dim_lamps"] * losses.dim_lamps(l, dark)
+            if weights["order"]:
+                total = total + weights["order"] * losses.order(r * relit(l, ratio.clamp_min(4)), dark)
         total = total + weight * weights["pattern"] * losses.pattern(output, target)
         total = total + weight * weights["smooth"] * losses.smoothness(l, dark)
     return total
@@ -147,6 +149,8 @@ def full_loss(model, batch, weights, step, settings):
         total = total + weights["itself"] * losses.picture(at_one, itself, dark, weights, structure=False)
     total = total + weights["smooth"] * losses.smoothness(l, dark) + 0.1 * F.relu(l - 1).mean()
     total = total + weights["dim_lamps"] * losses.dim_lamps(l, dark)
+    if weights["order"]:
+        total = total + weights["order"] * losses.order(r * curve(l, ratio.clamp_min(4)), dark)
     if taught is not None:
         for plane in (l, q0):
             total = total + weights["taught"] * (torch.log(plane + 0.01) - torch.log(taught + 0.01)).abs().mean()

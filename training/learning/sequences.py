@@ -37,6 +37,26 @@ def faded(clean):
     return luma + share * (clean - luma)
 
 
+def settled(clean, fused, bins=24):
+    """The clean picture [3, h, w] with the tones that the sensor's noise and the encoder leave on average.
+
+    Noise that is clipped at black lifts the dark, by how much no single picture tells: fused over time, its noise is gone
+    and the lift is not. A network that is asked to take it back guesses, and brightness follows the noise, which falls while
+    the memory fills. So the lift stays: for each channel the mean difference as a function of the clean luma.
+    """
+    at = np.sqrt(clean.mean(0)).clip(0, 1) * (bins - 1)
+    low = np.minimum(at.astype(np.int64), bins - 2).ravel()
+    part = at.ravel() - low
+    count = np.bincount(low, 1 - part, bins) + np.bincount(low + 1, part, bins)
+    found = np.empty_like(clean)
+    for c in range(3):
+        difference = (fused[c] - clean[c]).ravel()
+        total = np.bincount(low, difference * (1 - part), bins) + np.bincount(low + 1, difference * part, bins)
+        curve = total / (count + 100)       # of few pixels nothing is learned
+        found[c] = clean[c] + np.interp(at, np.arange(bins), curve)
+    return found.clip(0, 1)
+
+
 class Sequences:
     def __init__(self, runs, settings, seed):
         self.options, self.rng = settings["video"], np.random.default_rng(seed)
@@ -74,7 +94,7 @@ class Sequences:
         y, x = self.rng.integers(0, side - patch + 1, 2)
         dark, clean = (a[i, t, :, y:y + patch, x:x + patch].astype(np.float32) / 65535 for a in (self.fused, self.clean))
         dark, clean = self._turned(dark, clean)
-        clean = faded(clean)
+        clean = faded(settled(clean, dark))
         if self.rng.random() < self.options["half_black"]:
             dark, clean = self._beside_black(dark, clean)
         mean, ratio = float(self.luma[i, t]), self._ratio()

@@ -121,3 +121,15 @@ def test_the_adjustment_is_asked_for_1_beyond_1():
         return float(adjustment_loss(Curve(top), l, torch.full((3, 1, 1, 1), 2.0)))
     assert found(2.0, 1.1) > found(1.0, 1.1) + 0.01
     assert found(1.0, 0.9) < 0.01
+
+
+def test_order_sees_tones_that_turn_over_and_nothing_else():
+    from learning.losses import order
+    ramp = torch.linspace(0.02, 0.4, 64).expand(2, 3, 64, 64).contiguous()
+    assert order(ramp ** 0.4, ramp) == 0, "a rising curve"
+    assert order(torch.full_like(ramp, 0.5), ramp) == 0, "one tone turns over nothing"
+    solarised = 0.5 - (ramp - 0.2).abs()
+    found = order(solarised, ramp)
+    assert 0.01 < found < 0.05, found
+    assert order(1 - ramp, ramp + 0) > found, "all of them"
+    assert order(torch.rand_like(ramp), torch.full_like(ramp, 0.1)) == 0, "a flat input has no order"

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from learning.night import Camera, encode, mosaic, moved  # noqa: E402
-from learning.sequences import fitting_ratio, gain  # noqa: E402
+from learning.sequences import fitting_ratio, gain, settled  # noqa: E402
 from netpack.export import mac_per_pixel, write_pack  # noqa: E402
 from netpack.load import load  # noqa: E402
 from netpack.runtime import Pack  # noqa: E402
@@ -101,3 +101,13 @@ def test_sequences_come_of_their_seed():
         (clean, noisy), (_, again) = made
         assert len(clean) == 4 and noisy.shape == (4, 64, 96, 3) and (noisy == again).all()
         assert np.abs(np.stack(clean) * 255 - noisy).mean() < 20
+
+
+def test_a_target_has_the_tones_that_noise_leaves():
+    rng = np.random.default_rng(8)
+    clean = np.repeat((np.linspace(0.02, 0.5, 96, dtype=np.float32) ** 2)[None, None], 96, 1).repeat(3, 0).copy()
+    noise = rng.standard_normal(clean.shape).astype(np.float32)
+    assert np.abs(settled(clean, clean + 0.02 * noise) - clean).mean() < 6e-4, "noise that lifts nothing"
+    lifted = np.maximum(clean, 0.02)
+    found = settled(clean, lifted + 0.01 * noise)
+    assert np.abs(found - lifted).mean() < 1.5e-3 < np.abs(clean - lifted).mean(), "the lift, without the noise"
