@@ -304,7 +304,7 @@ def overload(arguments):
                 steps.append((round(time.monotonic() - start, 2), s.get_uint("rung")[1]))
         if n % fps == 0:
             query = Gst.Query.new_latency()
-            if pipeline.query(query):
+            if element.get_static_pad("src").query(query):
                 latencies.append(query.parse_latency()[1] / 1e6)
     pipeline.set_state(Gst.State.NULL)
     late = np.array([(t - pushed[pts]) * 1e3 for t, pts in done])

@@ -168,7 +168,8 @@ def video_loss(model, batch, _weights, _step, settings):
     weights = settings["video"]["loss"]
     found = model.stages(dark, seen=mean)
     output = found["r0"] * relit(found["l0"], ratio)
-    return losses.picture(output, target, dark, weights) + weights["pattern"] * losses.pattern(output, target)
+    total = losses.picture(output, target, dark, weights) + weights["pattern"] * losses.pattern(output, target)
+    return total + weights["brightness"] * losses.brightness(output, target)
 
 
 PACKS = {"lite": (make_lite, lite_loss, Samples), "full": (make_full, full_loss, Samples),
