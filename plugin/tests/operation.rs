@@ -154,15 +154,13 @@ fn infrared_is_grey_in_every_format() {
         {
             let data = input.get_mut().unwrap();
             let mut map = data.map_writable().unwrap();
-            map.fill(if info.is_yuv() || info.is_gray() { 128 } else { 60 });
-            if info.is_yuv() && info.comp_depth(0) > 8 {
-                for (i, byte) in map.iter_mut().enumerate() {
-                    // 512 of 1024, at the bottom of the word or at its top.
-                    *byte = match (format, i % 2) {
-                        (uretinex::PixelFormat::P010_10le, 1) => 128,
-                        (uretinex::PixelFormat::I420_10le, 1) => 2,
-                        _ => 0,
-                    };
+            let code: u32 = if info.is_yuv() || info.is_gray() { 128 } else { 60 };
+            match format.depth() {
+                8 => map.fill(code as u8),
+                depth => {
+                    let word = (code << (depth - 8 + format.shift())) as u16;
+                    map.chunks_mut(2)
+                        .for_each(|bytes| bytes.copy_from_slice(&word.to_le_bytes()));
                 }
             }
         }
@@ -179,7 +177,7 @@ fn infrared_is_grey_in_every_format() {
                             + y * info.stride()[plane] as usize
                             + info.comp_poffset(c as u8) as usize
                             + x * info.comp_pstride(c as u8) as usize;
-                        map[at]
+                        &map[at..at + if format.depth() > 8 { 2 } else { 1 }]
                     };
                     assert!((1..n).all(|c| sample(c) == sample(0)), "{format:?} at {x}, {y}");
                 }
