@@ -110,7 +110,7 @@ impl Picture {
         // Packed pairs of an odd width have a spare luma sample, whose value means nothing.
         let row = self.stride(0);
         let spare = match format {
-            _ if self.spec.width % 2 == 0 => None,
+            _ if self.spec.width.is_multiple_of(2) => None,
             PixelFormat::Yuy2 | PixelFormat::Yvyu => Some(row - 2),
             PixelFormat::Uyvy | PixelFormat::Vyuy => Some(row - 1),
             PixelFormat::Y210 | PixelFormat::Y212le => Some(row - 4),

@@ -79,7 +79,7 @@ fn daylight_goes_through_untouched_and_the_night_comes_back_without_a_step() {
             && n != 100
             && n != 300
         {
-            assert!((gain - before as f64).abs() < 6.0, "frame {n}: {before} → {gain}");
+            assert!((gain - before).abs() < 6.0, "frame {n}: {before} → {gain}");
         }
         for message in messages(&rig, "uretinexenhance-light") {
             lights.push((n, message.get::<String>("light").unwrap()));
@@ -131,12 +131,8 @@ fn infrared_comes_out_grey_and_its_switch_does_not_flash() {
     assert!(greys[40..80].iter().all(|grey| *grey), "{:?}", &greys[40..80]);
     for (from, to) in [(0, 40), (40, 80), (80, 120)] {
         let steady = means[to - 1];
-        for n in from + 1..to {
-            assert!(
-                (means[n] / steady - 1.0).abs() < 0.03,
-                "frame {n}: {} of {steady}",
-                means[n]
-            );
+        for (n, mean) in means.iter().enumerate().take(to).skip(from + 1) {
+            assert!((mean / steady - 1.0).abs() < 0.03, "frame {n}: {mean} of {steady}");
         }
     }
     assert!(!rig.stats().get::<bool>("grey").unwrap());

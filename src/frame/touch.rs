@@ -251,7 +251,7 @@ mod tests {
         work: impl Fn(&mut FrameMut<'_>, &Frame<'_>),
     ) -> [Vec<Vec<u8>>; 2] {
         // Samples at the top of a word: the low byte's lower bits are empty.
-        let low = |i: usize| format.shift() > 0 && i % 2 == 0;
+        let low = |i: usize| format.shift() > 0 && i.is_multiple_of(2);
         let before = bytes(format, size, |i| match low(i) {
             true => 1 << format.shift(),
             false => (i % 3) as u8,
