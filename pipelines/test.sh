@@ -90,6 +90,25 @@ interlaced.mkv I420 64x48 64x48 $field x264enc interlaced=true ! matroskamux
 interlaced.mov I422_10LE 64x48 64x48 $field avenc_prores_ks ! qtmux
 END
 }
+# As the decoders give them, with and without what the scripts put between: no converter changes them before the element.
+case_decoded_video_needs_no_converter() {
+    while read -r clip format rest; do
+        draw "$format" 64x48 "$rest ! filesink location=$clip" || return 1
+        for between in queue "$DECODED"; do
+            # shellcheck disable=SC2086 # Elements are words.
+            timeout 60 gst-launch-1.0 -v filesrc location="$clip" ! decodebin ! $between ! uretinexenhance name=element backend=identity ! \
+                videoconvert ! x264enc ! video/x-h264,profile=high ! h264parse ! mp4mux ! filesink location=made.mp4 >log 2>&1 &&
+                grep -q "GstURetinexEnhance:element.GstPad:sink: caps = .*format=(string)$format," log && plays made.mp4 64x48 ||
+                { echo "$clip $between"; cat log; return 1; }
+        done
+    done <<END
+444.mp4 Y444 x264enc ! mp4mux
+422.mkv I422_10LE x264enc ! matroskamux
+prores.mov I422_10LE avenc_prores_ks ! qtmux
+profile1.webm Y444 vp9enc ! webmmux
+profile3.webm I422_12LE vp9enc ! webmmux
+END
+}
 # A phone writes how it was held into the track's matrix.
 case_transcode_turns_upright() {
     draw I420 64x48 "x264enc ! mp4mux ! filesink location=lying.mp4" &&

@@ -19,8 +19,8 @@ use crate::progress::Spinner;
 /// Brighten a picture, or every picture of a folder
 ///
 /// Takes PNG and JPEG, grey or colour; alpha, ICC profile and EXIF data are kept, and the camera's orientation is applied. A file
-/// gives a file in the format of its name; a folder gives a folder of PNG files with the same stems. 16-bit PNG is
-/// rounded to 8 bits.
+/// gives a file in the format of its name; a folder gives a folder of PNG files with the same stems. PNG of 16
+/// bits stays so.
 #[derive(clap::Args)]
 pub struct Args {
     /// A PNG or JPEG file, or a folder of them

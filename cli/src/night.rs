@@ -42,25 +42,9 @@ impl Picture {
             state ^= state << 5;
             state % span
         };
-        let chroma = |plane| {
-            plane > 0
-                && matches!(
-                    spec.format,
-                    PixelFormat::Nv12
-                        | PixelFormat::Nv21
-                        | PixelFormat::I420
-                        | PixelFormat::Yv12
-                        | PixelFormat::Y42b
-                        | PixelFormat::I420_10le
-                        | PixelFormat::P010_10le
-                )
-        };
-        // Ten bits in words of two bytes, at the bottom or at the top.
-        let words = match spec.format {
-            PixelFormat::I420_10le => Some(2),
-            PixelFormat::P010_10le => Some(8),
-            _ => None,
-        };
+        let rgb = spec.format.name().contains("GBR");
+        let chroma = |plane| plane > 0 && !rgb;
+        let words = (spec.format.depth() > 8).then(|| spec.format.depth() - 8 + spec.format.shift());
         let mut plane = |number| {
             let row = spec.format.row_bytes(number, spec.width);
             let sample = if words.is_some() { 2 } else { 1 };
@@ -120,17 +104,16 @@ impl Picture {
 
     /// The root of the mean squared difference of all samples, and the greatest difference, in codes of 8 bits.
     pub fn difference(&self, other: &Picture) -> (f64, f64) {
-        let scale = match self.spec.format {
-            PixelFormat::I420_10le => 4.0,
-            PixelFormat::P010_10le => 256.0,
-            _ => 1.0,
-        };
-        let words = scale > 1.0;
-        // Packed pairs of an odd width have a spare byte, whose value means nothing.
+        let format = self.spec.format;
+        let scale = f64::from(1u32 << (format.depth() + format.shift() - 8));
+        let words = format.depth() > 8;
+        // Packed pairs of an odd width have a spare luma sample, whose value means nothing.
         let row = self.stride(0);
-        let spare = match self.spec.format {
-            PixelFormat::Yuy2 if self.spec.width % 2 == 1 => Some(row - 2),
-            PixelFormat::Uyvy if self.spec.width % 2 == 1 => Some(row - 1),
+        let spare = match format {
+            _ if self.spec.width.is_multiple_of(2) => None,
+            PixelFormat::Yuy2 | PixelFormat::Yvyu => Some(row - 2),
+            PixelFormat::Uyvy | PixelFormat::Vyuy => Some(row - 1),
+            PixelFormat::Y210 | PixelFormat::Y212le => Some(row - 4),
             _ => None,
         };
         let (mut squares, mut greatest, mut count) = (0.0f64, 0.0f64, 0u64);

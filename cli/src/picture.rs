@@ -1,4 +1,4 @@
-//! Picture files: PNG and JPEG in, 8-bit pixels through the network, PNG and JPEG out.
+//! Picture files: PNG and JPEG in, pixels of 8 or 16 bits through the network, PNG and JPEG out.
 
 #[path = "picture/exif.rs"]
 mod exif;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{ColorType, DynamicImage, GrayImage, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader};
 use uretinex::{
     Colorimetry, Enhancer, Frame, FrameMut, FrameSpec, MAX_SIDE, MIN_SIDE, Parameters, PixelFormat, Plane, PlaneMut,
     Report, Reset,
@@ -21,7 +21,7 @@ use uretinex::{
 
 const JPEG_QUALITY: u8 = 95;
 
-/// A decoded picture: grey or RGB of 8 bits, with or without alpha, the right way up.
+/// A decoded picture: grey or RGB of 8 or 16 bits, with or without alpha, the right way up.
 pub struct Picture {
     pixels: DynamicImage,
     icc_profile: Option<Vec<u8>>,
@@ -42,8 +42,7 @@ pub fn format_of(path: &Path) -> Option<ImageFormat> {
 }
 
 impl Picture {
-    /// Reads a PNG or JPEG file, whatever its name. The camera's EXIF orientation is applied; 16-bit samples are
-    /// rounded to 8 bits.
+    /// Reads a PNG or JPEG file, whatever its name. The camera's EXIF orientation is applied.
     pub fn read(path: &Path) -> Result<Self, String> {
         let file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
         Self::decode(BufReader::new(file)).map_err(|e| format!("{}: {e}{}", path.display(), remedy(&e)))
@@ -63,18 +62,13 @@ impl Picture {
         let exif = decoder.exif_metadata()?;
         let mut pixels = DynamicImage::from_decoder(decoder)?;
         pixels.apply_orientation(orientation);
-        let deep = pixels.color().bytes_per_pixel() > pixels.color().channel_count();
         let pixels = match pixels.color() {
             ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => pixels,
-            ColorType::L16 => pixels.into_luma8().into(),
-            ColorType::La16 => pixels.into_luma_alpha8().into(),
-            colour if colour.has_alpha() => pixels.into_rgba8().into(),
-            _ => pixels.into_rgb8().into(),
+            ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => pixels,
+            colour if colour.has_alpha() => pixels.into_rgba16().into(),
+            _ => pixels.into_rgb16().into(),
         };
         let mut notes = Vec::new();
-        if deep {
-            notes.push("16-bit samples were rounded to 8 bits");
-        }
         // A profile of another colour space, as in a CMYK file, does not describe what was decoded.
         let space: &[u8] = if pixels.color().has_color() { b"RGB " } else { b"GRAY" };
         let had_profile = icc_profile.is_some();
@@ -96,15 +90,6 @@ impl Picture {
         })
     }
 
-    /// The pixels as bytes, one for each sample; none if they are of another format than [`read`](Self::read) gives.
-    #[cfg(any(test, fuzzing))]
-    fn samples(&self) -> Option<&[u8]> {
-        match self.pixels.color() {
-            ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8 => Some(self.pixels.as_bytes()),
-            _ => None,
-        }
-    }
-
     /// Width and height.
     pub fn size(&self) -> (u32, u32) {
         (self.pixels.width(), self.pixels.height())
@@ -115,18 +100,18 @@ impl Picture {
         self.pixels.color().has_alpha()
     }
 
-    /// Takes the pixels through the network; grey stays grey, alpha stays as it is. The time is that of the frame: what its
-    /// size needs is prepared before.
+    /// Takes the pixels through the network; grey stays grey, alpha and the number of bits stay as they are. The time is that
+    /// of the frame: what its size needs is prepared before.
     pub fn enhance(&mut self, enhancer: &mut Enhancer, parameters: Parameters) -> uretinex::Result<(Report, Duration)> {
         let (width, height) = (self.pixels.width() as usize, self.pixels.height() as usize);
-        let mut run = |format, step: usize, bytes: &mut [u8]| {
+        let mut run = |format: PixelFormat, bytes: &mut [u8]| {
             let spec = FrameSpec {
                 format,
                 width,
                 height,
                 colorimetry: Colorimetry::FULL,
             };
-            let stride = width * step;
+            let stride = format.row_bytes(0, width);
             let dark = bytes.to_vec();
             let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
             let mut output = FrameMut::new(spec, [PlaneMut { data: bytes, stride }])?;
@@ -138,18 +123,21 @@ impl Picture {
             Ok((report, started.elapsed()))
         };
         match &mut self.pixels {
-            DynamicImage::ImageLuma8(p) => run(PixelFormat::Gray8, 1, p),
-            DynamicImage::ImageRgb8(p) => run(PixelFormat::Rgb, 3, p),
-            DynamicImage::ImageRgba8(p) => run(PixelFormat::Rgba, 4, p),
+            DynamicImage::ImageLuma8(p) => run(PixelFormat::Gray8, p),
+            DynamicImage::ImageRgb8(p) => run(PixelFormat::Rgb, p),
+            DynamicImage::ImageRgba8(p) => run(PixelFormat::Rgba, p),
             DynamicImage::ImageLumaA8(p) => {
-                let mut grey = GrayImage::from_fn(p.width(), p.height(), |x, y| [p.get_pixel(x, y)[0]].into());
-                let outcome = run(PixelFormat::Gray8, 1, &mut grey)?;
-                for (pixel, bright) in p.pixels_mut().zip(grey.pixels()) {
-                    pixel[0] = bright[0];
-                }
+                let mut grey: Vec<_> = p.pixels().map(|pixel| pixel[0]).collect();
+                let outcome = run(PixelFormat::Gray8, &mut grey)?;
+                p.pixels_mut().zip(grey).for_each(|(pixel, bright)| pixel[0] = bright);
                 Ok(outcome)
             }
-            _ => unreachable!("`read` makes one of the four"),
+            DynamicImage::ImageLuma16(p) => words(p, 1, 1, |bytes| run(PixelFormat::Gray16le, bytes)),
+            DynamicImage::ImageLumaA16(p) => words(p, 2, 1, |bytes| run(PixelFormat::Gray16le, bytes)),
+            // There is no format of three words a pixel.
+            DynamicImage::ImageRgb16(p) => words(p, 3, 4, |bytes| run(PixelFormat::Rgba64le, bytes)),
+            DynamicImage::ImageRgba16(p) => words(p, 4, 4, |bytes| run(PixelFormat::Rgba64le, bytes)),
+            _ => unreachable!("`read` makes one of the eight"),
         }
     }
 
@@ -158,6 +146,7 @@ impl Picture {
         let mut bytes = Vec::new();
         match format {
             ImageFormat::Jpeg => {
+                self.make_8_bits();
                 if self.exif.take_if(|exif| exif.len() > MAX_JPEG_EXIF).is_some() {
                     self.notes.push("its EXIF data are too long for JPEG and were dropped");
                 }
@@ -166,6 +155,16 @@ impl Picture {
             _ => self.encode_with(PngEncoder::new(&mut bytes))?,
         }
         Ok(bytes)
+    }
+
+    /// Rounds samples to what JPEG holds. It takes no alpha.
+    fn make_8_bits(&mut self) {
+        let pixels = std::mem::take(&mut self.pixels);
+        self.pixels = match pixels.color() {
+            ColorType::L16 => pixels.into_luma8().into(),
+            ColorType::Rgb16 => pixels.into_rgb8().into(),
+            _ => pixels,
+        };
     }
 
     fn encode_with(&self, mut encoder: impl ImageEncoder) -> image::ImageResult<()> {
@@ -179,6 +178,27 @@ impl Picture {
         let (width, height) = self.size();
         encoder.write_image(self.pixels.as_bytes(), width, height, self.pixels.color().into())
     }
+}
+
+/// Has `work` change the first samples of each pixel, at most `taken`, as little-endian words: `taken` of them a pixel.
+fn words<T>(
+    samples: &mut [u16],
+    channels: usize,
+    taken: usize,
+    work: impl FnOnce(&mut [u8]) -> uretinex::Result<T>,
+) -> uretinex::Result<T> {
+    let mut bytes = Vec::with_capacity(samples.len() / channels * taken * 2);
+    for pixel in samples.chunks(channels) {
+        let padded = pixel.iter().chain(std::iter::repeat(&0)).take(taken);
+        bytes.extend(padded.flat_map(|sample| sample.to_le_bytes()));
+    }
+    let outcome = work(&mut bytes)?;
+    for (pixel, bright) in samples.chunks_mut(channels).zip(bytes.chunks(2 * taken)) {
+        for (sample, word) in pixel.iter_mut().zip(bright.as_chunks::<2>().0) {
+            *sample = u16::from_le_bytes(*word);
+        }
+    }
+    Ok(outcome)
 }
 
 /// What to do about an error of a decoder.
@@ -217,16 +237,21 @@ fn refuse_size((width, height): (u32, u32)) -> std::io::Result<()> {
     ))
 }
 
-/// What must hold of any file, for fuzzers and tests: a picture that is decoded has all samples of one of four formats.
+/// What must hold of any file, for fuzzers and tests: a picture that is decoded has all samples of one of eight formats.
 #[cfg(any(test, fuzzing))]
 pub fn check(bytes: &[u8]) {
     let Ok(picture) = Picture::decode(std::io::Cursor::new(bytes)) else {
         return;
     };
     let (width, height) = picture.size();
-    let channels = usize::from(picture.pixels.color().channel_count());
-    let samples = picture.samples().expect("one of four formats");
-    assert_eq!(samples.len(), width as usize * height as usize * channels);
+    let colour = picture.pixels.color();
+    let sample = usize::from(colour.bytes_per_pixel() / colour.channel_count());
+    assert!(sample == 1 || sample == 2, "{colour:?}");
+    let pixel = sample * usize::from(colour.channel_count());
+    assert_eq!(
+        picture.pixels.as_bytes().len(),
+        width as usize * height as usize * pixel
+    );
 }
 
 #[cfg(test)]

@@ -373,17 +373,17 @@ fn refused() -> Vec<(&'static str, gst::Caps, [&'static str; 2])> {
             format!("{good}, interlace-mode=alternate").replace("video/x-raw", "video/x-raw(format:Interlaced)"),
             ["interlaced", "deinterlace"],
         ),
-        ("Y444", good.replace("NV12", "Y444"), ["Y444", "videoconvert"]),
+        ("v210", good.replace("NV12", "v210"), ["v210", "videoconvert"]),
         (
             "8x8, no rate",
             "video/x-raw, format=NV12, width=8, height=8".into(),
             ["8x8", "videoscale"],
         ),
-        ("AYUV64", good.replace("NV12", "AYUV64"), ["AYUV64", "videoconvert"]),
+        ("alpha plane", good.replace("NV12", "A420"), ["A420", "videoconvert"]),
         (
-            "12 bits",
-            good.replace("NV12", "I420_12LE"),
-            ["I420_12LE", "videoconvert"],
+            "big-endian",
+            good.replace("NV12", "GRAY16_BE"),
+            ["GRAY16_BE", "videoconvert"],
         ),
         (
             "on a GPU",

@@ -79,7 +79,7 @@ fn daylight_goes_through_untouched_and_the_night_comes_back_without_a_step() {
             && n != 100
             && n != 300
         {
-            assert!((gain - before as f64).abs() < 6.0, "frame {n}: {before} → {gain}");
+            assert!((gain - before).abs() < 6.0, "frame {n}: {before} → {gain}");
         }
         for message in messages(&rig, "uretinexenhance-light") {
             lights.push((n, message.get::<String>("light").unwrap()));
@@ -131,12 +131,8 @@ fn infrared_comes_out_grey_and_its_switch_does_not_flash() {
     assert!(greys[40..80].iter().all(|grey| *grey), "{:?}", &greys[40..80]);
     for (from, to) in [(0, 40), (40, 80), (80, 120)] {
         let steady = means[to - 1];
-        for n in from + 1..to {
-            assert!(
-                (means[n] / steady - 1.0).abs() < 0.03,
-                "frame {n}: {} of {steady}",
-                means[n]
-            );
+        for (n, mean) in means.iter().enumerate().take(to).skip(from + 1) {
+            assert!((mean / steady - 1.0).abs() < 0.03, "frame {n}: {mean} of {steady}");
         }
     }
     assert!(!rig.stats().get::<bool>("grey").unwrap());
@@ -154,15 +150,13 @@ fn infrared_is_grey_in_every_format() {
         {
             let data = input.get_mut().unwrap();
             let mut map = data.map_writable().unwrap();
-            map.fill(if info.is_yuv() || info.is_gray() { 128 } else { 60 });
-            if info.is_yuv() && info.comp_depth(0) > 8 {
-                for (i, byte) in map.iter_mut().enumerate() {
-                    // 512 of 1024, at the bottom of the word or at its top.
-                    *byte = match (format, i % 2) {
-                        (uretinex::PixelFormat::P010_10le, 1) => 128,
-                        (uretinex::PixelFormat::I420_10le, 1) => 2,
-                        _ => 0,
-                    };
+            let code: u32 = if info.is_yuv() || info.is_gray() { 128 } else { 60 };
+            match format.depth() {
+                8 => map.fill(code as u8),
+                depth => {
+                    let word = (code << (depth - 8 + format.shift())) as u16;
+                    map.chunks_mut(2)
+                        .for_each(|bytes| bytes.copy_from_slice(&word.to_le_bytes()));
                 }
             }
         }
@@ -179,7 +173,7 @@ fn infrared_is_grey_in_every_format() {
                             + y * info.stride()[plane] as usize
                             + info.comp_poffset(c as u8) as usize
                             + x * info.comp_pstride(c as u8) as usize;
-                        map[at]
+                        &map[at..at + if format.depth() > 8 { 2 } else { 1 }]
                     };
                     assert!((1..n).all(|c| sample(c) == sample(0)), "{format:?} at {x}, {y}");
                 }

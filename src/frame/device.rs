@@ -75,7 +75,7 @@ impl DeviceFrame {
         let name = spec.format.name();
         // How long the memory is, is the caller's word.
         spec.check(planes.iter().map(|p| (usize::MAX, p.stride)))?;
-        let word = if spec.format.layout().depth > 8 { 2 } else { 1 };
+        let word = spec.format.layout().sample_bytes() as u64;
         for (i, plane) in planes.iter().enumerate() {
             let fits = |number: u64| number.is_multiple_of(word);
             if plane.address == 0 || !fits(plane.address) || !fits(plane.stride as u64) {

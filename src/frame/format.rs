@@ -28,12 +28,37 @@ pub enum PixelFormat {
     Gray8,
     I420_10le,
     P010_10le,
+    Y444,
+    Nv16,
+    Nv61,
+    Nv24,
+    Yvyu,
+    Vyuy,
+    Ayuv,
+    Vuya,
+    I422_10le,
+    Y444_10le,
+    Y210,
+    Gbr10le,
+    I420_12le,
+    I422_12le,
+    Y444_12le,
+    P012le,
+    Y212le,
+    Y412le,
+    Gbr12le,
+    Y444_16le,
+    P016le,
+    Ayuv64,
+    Argb64,
+    Rgba64le,
+    Gray16le,
 }
 
 /// What the components of a format mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ColourModel {
-    /// Red, green, blue, and a fourth byte (alpha or padding) that is carried over.
+    /// Red, green, blue.
     Rgb,
     /// Luma and two colour differences.
     Yuv,
@@ -63,13 +88,13 @@ pub(crate) struct Layout {
     pub planes: usize,
     /// Significant bits of a sample; more than 8 means 16-bit little-endian words.
     pub depth: u32,
-    /// Empty low bits of a word (P010 keeps its ten bits at the top).
+    /// Empty low bits of a word (P010 and Y210 keep their ten bits at the top).
     pub shift: u32,
     /// R, G, B or Y, U, V or Y alone.
     pub colour: &'static [Component],
-    /// The byte that is carried over unchanged: alpha or padding.
+    /// The sample that is carried over unchanged: alpha or padding, at full size.
     pub carried: Option<Component>,
-    /// Rows are whole groups of this many bytes (4:2:2 packed: 4), for `group_width` pixels.
+    /// Rows are whole groups of this many bytes (4:2:2 packed: 4 or 8), for `group_width` pixels.
     pub group_bytes: usize,
     pub group_width: usize,
 }
@@ -84,12 +109,18 @@ const fn at(plane: usize, offset: usize, step: usize, sub_x: u32, sub_y: u32) ->
     }
 }
 
-const fn packed(colour: &'static [Component], carried: Option<Component>) -> Layout {
+const fn layout(
+    model: ColourModel,
+    planes: usize,
+    (depth, shift): (u32, u32),
+    colour: &'static [Component],
+    carried: Option<Component>,
+) -> Layout {
     Layout {
-        model: ColourModel::Rgb,
-        planes: 1,
-        depth: 8,
-        shift: 0,
+        model,
+        planes,
+        depth,
+        shift,
         colour,
         carried,
         group_bytes: 0,
@@ -97,43 +128,63 @@ const fn packed(colour: &'static [Component], carried: Option<Component>) -> Lay
     }
 }
 
-const fn yuv(planes: usize, depth: u32, shift: u32, colour: &'static [Component]) -> Layout {
-    Layout {
-        model: ColourModel::Yuv,
-        planes,
-        depth,
-        shift,
-        colour,
-        carried: None,
-        group_bytes: 0,
-        group_width: 1,
-    }
+/// Bytes of a sample, and of the word that holds it.
+const fn sample_bytes(depth: u32) -> usize {
+    if depth > 8 { 2 } else { 1 }
 }
 
-macro_rules! rgb {
-    ($step:literal: $r:literal $g:literal $b:literal $(, $carried:literal)?) => {{
-        const C: &[Component] = &[at(0, $r, $step, 0, 0), at(0, $g, $step, 0, 0), at(0, $b, $step, 0, 0)];
-        const A: Option<Component> = [$(Some(at(0, $carried, $step, 0, 0)),)? None][0];
-        const L: Layout = packed(C, A);
+/// One plane in which every pixel has all components: which of its samples each is, and which one is carried over.
+macro_rules! packed {
+    ($model:ident, $samples:literal of $depth:literal << $shift:literal: $a:literal $b:literal $c:literal
+        $(, $carried:literal)?) => {{
+        const SIZE: usize = sample_bytes($depth);
+        const fn nth(sample: usize) -> Component {
+            at(0, SIZE * sample, SIZE * $samples, 0, 0)
+        }
+        const C: &[Component] = &[nth($a), nth($b), nth($c)];
+        const A: Option<Component> = [$(Some(nth($carried)),)? None][0];
+        const L: Layout = layout(ColourModel::$model, 1, ($depth, $shift), C, A);
         &L
     }};
 }
 
-macro_rules! yuv {
-    ($planes:literal planes, $depth:literal << $shift:literal: $($c:expr),+) => {{
-        const C: &[Component] = &[$($c),+];
-        const L: Layout = yuv($planes, $depth, $shift, C);
+/// Components of one sample a step, in planes of their own.
+macro_rules! planar {
+    ($model:ident, $depth:literal: $($plane:literal / $sub_x:literal $sub_y:literal),+) => {{
+        const STEP: usize = sample_bytes($depth);
+        const C: &[Component] = &[$(at($plane, 0, STEP, $sub_x, $sub_y)),+];
+        const L: Layout = layout(ColourModel::$model, C.len(), ($depth, 0), C, None);
         &L
     }};
 }
 
-macro_rules! yuv422_packed {
-    ($y:literal $u:literal $v:literal) => {{
-        const C: &[Component] = &[at(0, $y, 2, 0, 0), at(0, $u, 4, 1, 0), at(0, $v, 4, 1, 0)];
+/// Luma in one plane, pairs of colour differences in another: which of a pair is U, which V.
+macro_rules! semi_planar {
+    ($depth:literal << $shift:literal: $u:literal $v:literal / $sub_x:literal $sub_y:literal) => {{
+        const SIZE: usize = sample_bytes($depth);
+        const C: &[Component] = &[
+            at(0, 0, SIZE, 0, 0),
+            at(1, SIZE * $u, 2 * SIZE, $sub_x, $sub_y),
+            at(1, SIZE * $v, 2 * SIZE, $sub_x, $sub_y),
+        ];
+        const L: Layout = layout(ColourModel::Yuv, 2, ($depth, $shift), C, None);
+        &L
+    }};
+}
+
+/// One plane of groups of four samples for two pixels: which is the first luma, U and V.
+macro_rules! packed_422 {
+    ($depth:literal << $shift:literal: $y:literal $u:literal $v:literal) => {{
+        const SIZE: usize = sample_bytes($depth);
+        const C: &[Component] = &[
+            at(0, SIZE * $y, 2 * SIZE, 0, 0),
+            at(0, SIZE * $u, 4 * SIZE, 1, 0),
+            at(0, SIZE * $v, 4 * SIZE, 1, 0),
+        ];
         const L: Layout = Layout {
-            group_bytes: 4,
+            group_bytes: 4 * SIZE,
             group_width: 2,
-            ..yuv(1, 8, 0, C)
+            ..layout(ColourModel::Yuv, 1, ($depth, $shift), C, None)
         };
         &L
     }};
@@ -141,9 +192,11 @@ macro_rules! yuv422_packed {
 
 impl PixelFormat {
     /// Every format, in the order in which the element prefers them.
-    pub const ALL: [PixelFormat; 21] = [
+    pub const ALL: [PixelFormat; 46] = [
         Nv12, I420, Rgb, Bgr, Rgba, Bgra, Argb, Abgr, Rgbx, Bgrx, Xrgb, Xbgr, Gbr, Nv21, Yv12, Y42b, Yuy2, Uyvy, Gray8,
-        I420_10le, P010_10le,
+        I420_10le, P010_10le, Y444, Nv16, Nv61, Nv24, Yvyu, Vyuy, Ayuv, Vuya, I422_10le, Y444_10le, Y210, Gbr10le,
+        I420_12le, I422_12le, Y444_12le, P012le, Y212le, Y412le, Gbr12le, Y444_16le, P016le, Ayuv64, Argb64, Rgba64le,
+        Gray16le,
     ];
 
     /// The name that GStreamer uses in caps.
@@ -170,12 +223,47 @@ impl PixelFormat {
             Gray8 => "GRAY8",
             I420_10le => "I420_10LE",
             P010_10le => "P010_10LE",
+            Y444 => "Y444",
+            Nv16 => "NV16",
+            Nv61 => "NV61",
+            Nv24 => "NV24",
+            Yvyu => "YVYU",
+            Vyuy => "VYUY",
+            Ayuv => "AYUV",
+            Vuya => "VUYA",
+            I422_10le => "I422_10LE",
+            Y444_10le => "Y444_10LE",
+            Y210 => "Y210",
+            Gbr10le => "GBR_10LE",
+            I420_12le => "I420_12LE",
+            I422_12le => "I422_12LE",
+            Y444_12le => "Y444_12LE",
+            P012le => "P012_LE",
+            Y212le => "Y212_LE",
+            Y412le => "Y412_LE",
+            Gbr12le => "GBR_12LE",
+            Y444_16le => "Y444_16LE",
+            P016le => "P016_LE",
+            Ayuv64 => "AYUV64",
+            Argb64 => "ARGB64",
+            Rgba64le => "RGBA64_LE",
+            Gray16le => "GRAY16_LE",
         }
     }
 
     /// The format of that GStreamer name, if it is one of ours.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|f| f.name() == name)
+    }
+
+    /// Significant bits of a sample. More than 8 lie in 16-bit words, in the byte order of little-endian machines.
+    pub fn depth(self) -> u32 {
+        self.layout().depth
+    }
+
+    /// Empty bits of a word below a sample.
+    pub fn shift(self) -> u32 {
+        self.layout().shift
     }
 
     /// Number of planes in memory.
@@ -189,7 +277,7 @@ impl PixelFormat {
         if l.group_bytes > 0 {
             return width.div_ceil(l.group_width) * l.group_bytes;
         }
-        let sample = if l.depth > 8 { 2 } else { 1 };
+        let sample = l.sample_bytes();
         let all = l.colour.iter().chain(l.carried.as_ref());
         all.filter(|c| c.plane == plane)
             .map(|c| c.offset + (subsampled(width, c.sub_x) - 1) * c.step + sample)
@@ -206,38 +294,67 @@ impl PixelFormat {
 
     pub(crate) const fn layout(self) -> &'static Layout {
         match self {
-            Rgb => rgb!(3: 0 1 2),
-            Bgr => rgb!(3: 2 1 0),
-            Rgba | Rgbx => rgb!(4: 0 1 2, 3),
-            Bgra | Bgrx => rgb!(4: 2 1 0, 3),
-            Argb | Xrgb => rgb!(4: 1 2 3, 0),
-            Abgr | Xbgr => rgb!(4: 3 2 1, 0),
-            Gbr => {
-                const C: &[Component] = &[at(2, 0, 1, 0, 0), at(0, 0, 1, 0, 0), at(1, 0, 1, 0, 0)];
-                const L: Layout = Layout {
-                    planes: 3,
-                    ..packed(C, None)
-                };
-                &L
-            }
-            Nv12 => yuv!(2 planes, 8 << 0: at(0, 0, 1, 0, 0), at(1, 0, 2, 1, 1), at(1, 1, 2, 1, 1)),
-            Nv21 => yuv!(2 planes, 8 << 0: at(0, 0, 1, 0, 0), at(1, 1, 2, 1, 1), at(1, 0, 2, 1, 1)),
-            I420 => yuv!(3 planes, 8 << 0: at(0, 0, 1, 0, 0), at(1, 0, 1, 1, 1), at(2, 0, 1, 1, 1)),
-            Yv12 => yuv!(3 planes, 8 << 0: at(0, 0, 1, 0, 0), at(2, 0, 1, 1, 1), at(1, 0, 1, 1, 1)),
-            Y42b => yuv!(3 planes, 8 << 0: at(0, 0, 1, 0, 0), at(1, 0, 1, 1, 0), at(2, 0, 1, 1, 0)),
-            Yuy2 => yuv422_packed!(0 1 3),
-            Uyvy => yuv422_packed!(1 0 2),
-            Gray8 => {
-                const C: &[Component] = &[at(0, 0, 1, 0, 0)];
-                const L: Layout = Layout {
-                    model: ColourModel::Gray,
-                    ..yuv(1, 8, 0, C)
-                };
-                &L
-            }
-            I420_10le => yuv!(3 planes, 10 << 0: at(0, 0, 2, 0, 0), at(1, 0, 2, 1, 1), at(2, 0, 2, 1, 1)),
-            P010_10le => yuv!(2 planes, 10 << 6: at(0, 0, 2, 0, 0), at(1, 0, 4, 1, 1), at(1, 2, 4, 1, 1)),
+            Rgb => packed!(Rgb, 3 of 8 << 0: 0 1 2),
+            Bgr => packed!(Rgb, 3 of 8 << 0: 2 1 0),
+            Rgba | Rgbx => packed!(Rgb, 4 of 8 << 0: 0 1 2, 3),
+            Bgra | Bgrx => packed!(Rgb, 4 of 8 << 0: 2 1 0, 3),
+            Argb | Xrgb => packed!(Rgb, 4 of 8 << 0: 1 2 3, 0),
+            Abgr | Xbgr => packed!(Rgb, 4 of 8 << 0: 3 2 1, 0),
+            Argb64 => packed!(Rgb, 4 of 16 << 0: 1 2 3, 0),
+            Rgba64le => packed!(Rgb, 4 of 16 << 0: 0 1 2, 3),
+            Gbr => planar!(Rgb, 8: 2 / 0 0, 0 / 0 0, 1 / 0 0),
+            Gbr10le => planar!(Rgb, 10: 2 / 0 0, 0 / 0 0, 1 / 0 0),
+            Gbr12le => planar!(Rgb, 12: 2 / 0 0, 0 / 0 0, 1 / 0 0),
+            Gray8 => planar!(Gray, 8: 0 / 0 0),
+            Gray16le => planar!(Gray, 16: 0 / 0 0),
+            I420 => planar!(Yuv, 8: 0 / 0 0, 1 / 1 1, 2 / 1 1),
+            Yv12 => planar!(Yuv, 8: 0 / 0 0, 2 / 1 1, 1 / 1 1),
+            Y42b => planar!(Yuv, 8: 0 / 0 0, 1 / 1 0, 2 / 1 0),
+            Y444 => planar!(Yuv, 8: 0 / 0 0, 1 / 0 0, 2 / 0 0),
+            I420_10le => planar!(Yuv, 10: 0 / 0 0, 1 / 1 1, 2 / 1 1),
+            I422_10le => planar!(Yuv, 10: 0 / 0 0, 1 / 1 0, 2 / 1 0),
+            Y444_10le => planar!(Yuv, 10: 0 / 0 0, 1 / 0 0, 2 / 0 0),
+            I420_12le => planar!(Yuv, 12: 0 / 0 0, 1 / 1 1, 2 / 1 1),
+            I422_12le => planar!(Yuv, 12: 0 / 0 0, 1 / 1 0, 2 / 1 0),
+            Y444_12le => planar!(Yuv, 12: 0 / 0 0, 1 / 0 0, 2 / 0 0),
+            Y444_16le => planar!(Yuv, 16: 0 / 0 0, 1 / 0 0, 2 / 0 0),
+            Nv12 => semi_planar!(8 << 0: 0 1 / 1 1),
+            Nv21 => semi_planar!(8 << 0: 1 0 / 1 1),
+            Nv16 => semi_planar!(8 << 0: 0 1 / 1 0),
+            Nv61 => semi_planar!(8 << 0: 1 0 / 1 0),
+            Nv24 => semi_planar!(8 << 0: 0 1 / 0 0),
+            P010_10le => semi_planar!(10 << 6: 0 1 / 1 1),
+            P012le => semi_planar!(12 << 4: 0 1 / 1 1),
+            P016le => semi_planar!(16 << 0: 0 1 / 1 1),
+            Yuy2 => packed_422!(8 << 0: 0 1 3),
+            Yvyu => packed_422!(8 << 0: 0 3 1),
+            Uyvy => packed_422!(8 << 0: 1 0 2),
+            Vyuy => packed_422!(8 << 0: 1 2 0),
+            Y210 => packed_422!(10 << 6: 0 1 3),
+            Y212le => packed_422!(12 << 4: 0 1 3),
+            Ayuv => packed!(Yuv, 4 of 8 << 0: 1 2 3, 0),
+            Vuya => packed!(Yuv, 4 of 8 << 0: 2 1 0, 3),
+            Y412le => packed!(Yuv, 4 of 12 << 4: 1 0 2, 3),
+            Ayuv64 => packed!(Yuv, 4 of 16 << 0: 1 2 3, 0),
         }
+    }
+}
+
+impl Layout {
+    /// Bytes of a sample, and of the word that holds it.
+    pub const fn sample_bytes(&self) -> usize {
+        sample_bytes(self.depth)
+    }
+
+    /// Whether samples lie in 16-bit words.
+    pub const fn is_wide(&self) -> bool {
+        self.depth > 8
+    }
+
+    /// log2 of the chroma subsampling, horizontal and vertical; 0 where there is none.
+    pub fn subsampling(&self) -> (u32, u32) {
+        let last = self.colour[self.colour.len() - 1];
+        (last.sub_x, last.sub_y)
     }
 }
 
@@ -273,6 +390,16 @@ mod tests {
             (I420_10le, 1, 17, 5, 18, 3),
             (P010_10le, 0, 17, 5, 34, 5),
             (P010_10le, 1, 17, 5, 36, 3),
+            (Y444, 1, 17, 5, 17, 5),
+            (Nv24, 1, 17, 5, 34, 5),
+            (Nv16, 1, 17, 5, 18, 5),
+            (Vyuy, 0, 17, 5, 36, 5),
+            (Y210, 0, 17, 5, 72, 5),
+            (Ayuv, 0, 17, 5, 68, 5),
+            (Y412le, 0, 17, 5, 136, 5),
+            (Argb64, 0, 17, 5, 136, 5),
+            (I422_12le, 2, 17, 5, 18, 5),
+            (Gray16le, 0, 17, 5, 34, 5),
         ] {
             assert_eq!(format.row_bytes(plane, width), bytes, "{} plane {plane}", format.name());
             assert_eq!(format.rows(plane, height), rows, "{} plane {plane}", format.name());

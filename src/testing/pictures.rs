@@ -41,19 +41,18 @@ impl Picture {
 
     /// Dark stripes that differ with `seed`, without gaps between rows.
     pub fn dark(spec: FrameSpec, seed: usize) -> Self {
-        let ten_bits = matches!(spec.format, PixelFormat::I420_10le | PixelFormat::P010_10le);
-        let high = spec.format == PixelFormat::P010_10le;
+        let layout = spec.format.layout();
+        // Empty high bits of a word.
+        let above = 8 * layout.sample_bytes() as u32 - layout.depth - layout.shift;
         let mut picture = Self::black(spec);
         for (plane, row) in picture.planes.iter_mut().zip(&picture.strides) {
             for (at, byte) in plane.iter_mut().enumerate() {
                 let (x, y) = (at % row, at / row);
                 let value = (16 + (x * 3 + y * 5 + seed * 11 + x * y / 9) % 90) as u8;
-                *byte = match (ten_bits, high, at % 2) {
-                    (false, ..) => value,
-                    (true, false, 0) => value.wrapping_mul(37),
-                    (true, false, _) => value % 2,
-                    (true, true, 0) => value << 6,
-                    (true, true, _) => value,
+                *byte = match (layout.is_wide(), at % 2) {
+                    (false, _) => value,
+                    (true, 0) => value.wrapping_mul(37) << layout.shift,
+                    (true, _) => value >> above,
                 };
             }
         }
@@ -126,29 +125,23 @@ impl Picture {
 
     /// The greatest difference of a sample's code, in steps of 8 bits.
     pub fn difference(&self, other: &Picture) -> f64 {
-        let words = matches!(self.spec.format, PixelFormat::I420_10le | PixelFormat::P010_10le);
-        let scale = match self.spec.format {
-            PixelFormat::I420_10le => 4.0,
-            PixelFormat::P010_10le => 256.0,
-            _ => 1.0,
-        };
+        let layout = self.spec.format.layout();
+        let (words, size) = (layout.is_wide(), layout.sample_bytes());
+        let scale = f64::from(1u32 << (layout.depth + layout.shift - 8));
         let value = |row: &[u8], i: usize| match words {
             true => f64::from(u16::from_le_bytes([row[2 * i], row[2 * i + 1]])),
             false => f64::from(row[i]),
         };
+        // Packed pairs of an odd width have a sample of luma too many, which nobody sets.
+        let luma = &layout.colour[0];
+        let odd = layout.group_width > 1 && self.spec.width % 2 == 1;
+        let spare = odd.then(|| (luma.offset + self.spec.width * luma.step) / size);
         let mut worst = 0.0f64;
         let frames = (self.frame(), other.frame());
         for plane in 0..self.planes.len() {
             for y in 0..self.spec.format.rows(plane, self.spec.height) {
                 let (a, b) = (frames.0.row(plane, y), frames.1.row(plane, y));
-                let count = a.len() / if words { 2 } else { 1 };
-                // Packed pairs of an odd width have a luma byte too many, which nobody sets.
-                let spare = match self.spec.format {
-                    PixelFormat::Yuy2 if self.spec.width % 2 == 1 => Some(count - 2),
-                    PixelFormat::Uyvy if self.spec.width % 2 == 1 => Some(count - 1),
-                    _ => None,
-                };
-                let kept = (0..count).filter(|i| spare != Some(*i));
+                let kept = (0..a.len() / size).filter(|i| spare != Some(*i));
                 worst = kept.fold(worst, |w, i| w.max((value(a, i) - value(b, i)).abs() / scale));
             }
         }

@@ -170,14 +170,14 @@ fi
 title "The element"
 if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ] && wanted element; then
     export GST_PLUGIN_PATH=$release GST_REGISTRY=$scratch/registry
-    for format in NV12 P010_10LE RGBA; do
+    for format in NV12 P010_10LE RGBA Y444 I422_10LE ARGB64; do
         succeeds "200 frames $format" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=200 pattern=18 ! \
             "video/x-raw,format=$format,width=1280,height=720,framerate=30/1" ! \
             uretinexenhance backend="$backend" model=lite ratio=4 temporal=0 ! fakesink
     done
     if [ "$backend" = tensorrt ] && gst-inspect-1.0 --exists cudaupload && gst-inspect-1.0 --exists cudadownload; then
         cuda='video/x-raw(memory:CUDAMemory)'
-        for format in NV12 P010_10LE RGBA BGRA RGB RGBx BGRx; do
+        for format in NV12 P010_10LE RGBA BGRA RGB RGBx BGRx Y444 P016_LE Y444_16LE; do
             for size in 1280x720 644x362; do # Rows without padding, whose bytes are anybody's.
                 source="videotestsrc num-buffers=10 pattern=18 ! video/x-raw,format=$format,width=${size%x*},height=${size#*x},framerate=30/1"
                 element="uretinexenhance backend=tensorrt model=lite ratio=4 temporal=0"

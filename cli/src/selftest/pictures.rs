@@ -206,8 +206,9 @@ pub fn device_memory(bench: &Bench) -> Checked {
     if probe.backend_name() != "tensorrt" {
         return Ok(Skipped("this backend has no device memory".into()));
     }
-    use PixelFormat::{Bgra, Bgrx, Nv12, P010_10le, Rgb, Rgba, Rgbx};
-    let cases = [Nv12, P010_10le, Rgba, Bgra, Rgb, Rgbx, Bgrx].map(|format| {
+    use PixelFormat::{Bgra, Bgrx, Nv12, P010_10le, P016le, Rgb, Rgba, Rgbx, Y444, Y444_16le};
+    let formats = [Nv12, P010_10le, Rgba, Bgra, Rgb, Rgbx, Bgrx, Y444, P016le, Y444_16le];
+    let cases = formats.map(|format| {
         let picture = Picture::new(spec(format, (322, 181)), Scene::Night, 9);
         (picture, Parameters::default())
     });

@@ -367,6 +367,9 @@ fn gstreamers_own_library_does_as_its_documentation_says() {
             (VideoFormat::Rgb, 65, 16),
             (VideoFormat::Rgbx, 16, 16),
             (VideoFormat::Bgrx, 1920, 1080),
+            (VideoFormat::Y444, 65, 35),
+            (VideoFormat::P016Le, 65, 35),
+            (VideoFormat::Y44416le, 33, 17),
         ] {
             let info = info(format, width, height);
             let caps = info.to_caps().unwrap();

@@ -11,7 +11,7 @@ use super::memory_features;
 use crate::gstcuda::FEATURE;
 
 /// The formats of frames in CUDA memory: those that GStreamer's CUDA elements have and the kernels read and write.
-const CUDA_FORMATS: [PixelFormat; 7] = [
+const CUDA_FORMATS: [PixelFormat; 10] = [
     PixelFormat::Nv12,
     PixelFormat::P010_10le,
     PixelFormat::Rgba,
@@ -19,9 +19,12 @@ const CUDA_FORMATS: [PixelFormat; 7] = [
     PixelFormat::Rgb,
     PixelFormat::Rgbx,
     PixelFormat::Bgrx,
+    PixelFormat::Y444,
+    PixelFormat::P016le,
+    PixelFormat::Y444_16le,
 ];
 
-/// What both pads can do on a machine that has all: seven formats in CUDA memory, every format of the core in system
+/// What both pads can do on a machine that has all: ten formats in CUDA memory, every format of the core in system
 /// memory.
 ///
 /// The template is the class's, and GStreamer keeps it in its registry, so it says the same on every machine. What an

@@ -132,7 +132,7 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
                     ];
                     sum += luma_sum(inner[0], inner[1], inner[2], weights);
                     // SAFETY: each task writes its own rows.
-                    unsafe { store.write_luma(&task.rows, y, x, inner) };
+                    unsafe { store.write_luma(&task.rows, task.input, y, x, inner) };
                 }
             }
             for d in [&mut u, &mut v] {

@@ -4,7 +4,8 @@
 //! Y'  = K_R·R' + K_G·G' + K_B·B'
 //! C_B = (B' − Y') / 2(1 − K_B)      C_R = (R' − Y') / 2(1 − K_R)
 //! ```
-//! Subsampled chroma is the weighted mean of the pixels around the sample, according to the chroma siting.
+//! Subsampled chroma is the weighted mean of the pixels around the sample, according to the chroma siting. Alpha and
+//! padding are carried over from the frame that came in.
 
 use super::block::BLOCK;
 use crate::cpu::threads::Disjoint;
@@ -22,6 +23,8 @@ pub(crate) struct Store {
     pub chroma: (f32, f32),
     cosited_x: bool,
     pub cosited_y: bool,
+    /// The greatest code.
+    greatest: f32,
 }
 
 /// The rows of the frame that is being written.
@@ -60,15 +63,16 @@ impl Store {
             chroma: (chroma / (2.0 * (1.0 - weights.1)), chroma / (2.0 * (1.0 - weights.0))),
             cosited_x: spec.colorimetry.site.cosited_x,
             cosited_y: spec.colorimetry.site.cosited_y,
+            greatest: ((1u32 << layout.depth) - 1) as f32,
         }
     }
 
     /// Whether chroma rows are made of two or three pixel rows.
     pub(crate) fn halves_rows(&self) -> bool {
-        self.layout.colour.iter().any(|c| c.sub_y > 0)
+        self.layout.subsampling().1 > 0
     }
 
-    /// Writes pixels `x..` of row `y` of an RGB or grey frame; the fourth byte comes from `input`.
+    /// Writes pixels `x..` of row `y` of an RGB or grey frame; what is carried over comes from `input`.
     ///
     /// # Safety
     /// The caller alone writes row `y`.
@@ -76,28 +80,30 @@ impl Store {
     #[inline(always)]
     pub(crate) unsafe fn write_rgb(&self, rows: &Rows<'_>, input: &Frame<'_>, y: usize, x: usize, rgb: [&[f32]; 3]) {
         let l = self.layout;
-        let n = rgb[0].len();
-        let mut codes = [[0u8; BLOCK]; 4];
         if l.model == ColourModel::Gray {
             // SAFETY: guaranteed by the caller.
-            let row = unsafe { rows.row(0, y) };
-            let mut codes = [0u16; BLOCK];
-            self.luma_codes(rgb, &mut codes[..n]);
-            return self.put(&l.colour[0], row, x, &codes[..n]);
+            return unsafe { self.write_luma(rows, input, y, x, rgb) };
         }
+        let n = rgb[0].len();
         let (black, span) = self.luma;
-        for (codes, values) in codes.iter_mut().zip(rgb) {
-            for (code, v) in codes.iter_mut().zip(values) {
-                *code = round(black + span * v) as u8;
-            }
-        }
-        if l.planes > 1 {
-            for (c, codes) in l.colour.iter().zip(&codes) {
+        if l.planes > 1 || l.is_wide() {
+            let mut codes = [0u16; BLOCK];
+            for (c, values) in l.colour.iter().zip(rgb) {
+                for (code, v) in codes.iter_mut().zip(values) {
+                    *code = self.round(black + span * v);
+                }
                 // SAFETY: guaranteed by the caller.
                 let row = unsafe { rows.row(c.plane, y) };
-                row[x..x + n].copy_from_slice(&codes[..n]);
+                self.put(c, row, x, &codes[..n]);
             }
-            return;
+            // SAFETY: guaranteed by the caller.
+            return unsafe { self.carry(rows, input, y, x, n) };
+        }
+        let mut codes = [[0u8; BLOCK]; 4];
+        for (codes, values) in codes.iter_mut().zip(rgb) {
+            for (code, v) in codes.iter_mut().zip(values) {
+                *code = self.round(black + span * v) as u8;
+            }
         }
         // SAFETY: guaranteed by the caller.
         let row = unsafe { rows.row(0, y) };
@@ -128,20 +134,40 @@ impl Store {
         }
     }
 
-    /// Writes the luma of pixels `x..` of row `y`.
+    /// Writes the luma of pixels `x..` of row `y`; what is carried over comes from `input`.
     ///
     /// # Safety
     /// The caller alone writes row `y`.
     #[allow(unsafe_code)]
     #[inline(always)]
-    pub(crate) unsafe fn write_luma(&self, rows: &Rows<'_>, y: usize, x: usize, rgb: [&[f32]; 3]) {
+    pub(crate) unsafe fn write_luma(&self, rows: &Rows<'_>, input: &Frame<'_>, y: usize, x: usize, rgb: [&[f32]; 3]) {
         let c = &self.layout.colour[0];
         let n = rgb[0].len();
-        // SAFETY: guaranteed by the caller.
-        let row = unsafe { rows.row(c.plane, y) };
         let mut codes = [0u16; BLOCK];
         self.luma_codes(rgb, &mut codes[..n]);
-        self.put(c, row, x, &codes[..n]);
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            self.put(c, rows.row(c.plane, y), x, &codes[..n]);
+            self.carry(rows, input, y, x, n);
+        }
+    }
+
+    /// Carries over alpha or padding of pixels `x..x + n` of row `y`.
+    ///
+    /// # Safety
+    /// The caller alone writes row `y`.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn carry(&self, rows: &Rows<'_>, input: &Frame<'_>, y: usize, x: usize, n: usize) {
+        let (Some(c), size) = (&self.layout.carried, self.layout.sample_bytes()) else {
+            return;
+        };
+        // SAFETY: guaranteed by the caller.
+        let to = unsafe { rows.row(c.plane, y) }[c.offset + x * c.step..].chunks_mut(c.step);
+        let from = input.row(c.plane, y)[c.offset + x * c.step..].chunks(c.step);
+        for (to, from) in to.zip(from).take(n) {
+            to[..size].copy_from_slice(&from[..size]);
+        }
     }
 
     /// Adds `weight` times the colour differences of a row of pixels to `u` and `v`.
@@ -167,26 +193,32 @@ impl Store {
     #[inline(always)]
     pub(crate) unsafe fn write_chroma(&self, rows: &Rows<'_>, j: usize, x: usize, n: usize, u: &[f32], v: &[f32]) {
         let mut codes = [[0u16; BLOCK]; 2];
-        let count = n.div_ceil(2);
+        let [cu, cv] = [&self.layout.colour[1], &self.layout.colour[2]];
+        let (first, count) = (x >> cu.sub_x, n.div_ceil(1 << cu.sub_x));
         let [left, own, right] = if self.cosited_x {
             [0.25, 0.5, 0.25]
         } else {
             [0.0, 0.5, 0.5]
         };
         for (codes, d) in codes.iter_mut().zip([u, v]) {
+            if cu.sub_x == 0 {
+                for (code, own) in codes[..count].iter_mut().zip(&d[2..]) {
+                    *code = self.round(self.middle + own);
+                }
+                continue;
+            }
             // Neighbour and own difference, and the one after the own.
             let (pairs, after) = (d[1..].as_chunks::<2>().0, d[3..].as_chunks::<2>().0);
             for ((code, pair), after) in codes[..count].iter_mut().zip(pairs).zip(after) {
                 let mean = left * pair[0] + own * pair[1] + right * after[0];
-                *code = self.limit(round(self.middle + mean));
+                *code = self.round(self.middle + mean);
             }
         }
-        let [cu, cv] = [&self.layout.colour[1], &self.layout.colour[2]];
-        if cu.plane == cv.plane && cu.step == 2 && !self.wide() {
+        if cu.plane == cv.plane && cu.step == 2 && !self.layout.is_wide() {
             // SAFETY: guaranteed by the caller.
             let row = unsafe { rows.row(cu.plane, j) };
+            let pairs = row[2 * first..2 * (first + count)].as_chunks_mut::<2>().0;
             let [first, second] = if cu.offset == 0 { [0, 1] } else { [1, 0] };
-            let pairs = row[x..x + 2 * count].as_chunks_mut::<2>().0;
             for ((pair, first), second) in pairs.iter_mut().zip(&codes[first]).zip(&codes[second]) {
                 *pair = [*first as u8, *second as u8];
             }
@@ -195,7 +227,7 @@ impl Store {
         for (c, codes) in [cu, cv].into_iter().zip(&codes) {
             // SAFETY: guaranteed by the caller.
             let row = unsafe { rows.row(c.plane, j) };
-            self.put(c, row, x / 2, &codes[..count]);
+            self.put(c, row, first, &codes[..count]);
         }
     }
 
@@ -206,24 +238,20 @@ impl Store {
         let (black, span) = self.luma;
         let pixels = rgb[0].iter().zip(rgb[1]).zip(rgb[2]);
         for (code, ((r, g), b)) in codes.iter_mut().zip(pixels) {
-            *code = self.limit(round(black + span * (kr * r + kg * g + kb * b)));
+            *code = self.round(black + span * (kr * r + kg * g + kb * b));
         }
     }
 
     #[inline(always)]
-    fn limit(&self, code: u16) -> u16 {
-        code.min(((1u32 << self.layout.depth) - 1) as u16)
-    }
-
-    fn wide(&self) -> bool {
-        self.layout.depth > 8
+    fn round(&self, v: f32) -> u16 {
+        round(v, self.greatest)
     }
 
     /// Samples `first..` of a component's row.
     #[inline(always)]
     fn put(&self, c: &Component, row: &mut [u8], first: usize, codes: &[u16]) {
         let row = &mut row[c.offset + first * c.step..];
-        match (self.wide(), c.step) {
+        match (self.layout.is_wide(), c.step) {
             (false, 1) => {
                 for (byte, code) in row.iter_mut().zip(codes) {
                     *byte = *code as u8;
@@ -248,12 +276,13 @@ impl Store {
     }
 }
 
-/// The nearest whole number of a value between 0 and 65535; anything below, and NaN, is 0.
+/// The nearest code of a value; anything below 0, and NaN, is 0, anything above `greatest`, at most 65535, is that.
 #[inline(always)]
-fn round(v: f32) -> u16 {
+fn round(v: f32, greatest: f32) -> u16 {
     // 2^23 is the float from which on neighbours are 1 apart: the addition rounds.
     const ONES: f32 = 8_388_608.0;
-    (v.max(0.0) + ONES).to_bits() as u16
+    let v = v.max(0.0);
+    ((if v < greatest { v } else { greatest }) + ONES).to_bits() as u16
 }
 
 #[cfg(test)]
@@ -262,16 +291,19 @@ mod tests {
 
     #[test]
     fn rounds_to_the_nearest_and_never_wraps() {
-        for (v, code) in [
-            (-3.0, 0),
-            (0.0, 0),
-            (0.49, 0),
-            (0.51, 1),
-            (254.6, 255),
-            (1022.7, 1023),
-            (f32::NAN, 0),
+        for (v, greatest, code) in [
+            (-3.0, 255.0, 0),
+            (0.0, 255.0, 0),
+            (0.49, 255.0, 0),
+            (0.51, 255.0, 1),
+            (254.6, 255.0, 255),
+            (255.5, 255.0, 255),
+            (1022.7, 1023.0, 1023),
+            (65535.0, 65535.0, 65535),
+            (65536.0, 65535.0, 65535),
+            (f32::NAN, 65535.0, 0),
         ] {
-            assert_eq!(round(v), code, "{v}");
+            assert_eq!(round(v, greatest), code, "{v}");
         }
     }
 }

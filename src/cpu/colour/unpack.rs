@@ -57,7 +57,7 @@ impl Unpack {
     #[inline(always)]
     pub(crate) fn read(&self, frame: &Frame<'_>, y: usize, x0: usize, n: usize, lines: &mut Lines, out: &mut Rgb) {
         let l = self.layout;
-        let wide = l.depth > 8;
+        let wide = l.is_wide();
         let (black, scale) = self.luma;
         match l.model {
             ColourModel::Rgb => {
@@ -139,7 +139,7 @@ impl Unpack {
     /// subsampled, repeated at the frame's edges.
     #[inline(always)]
     fn chroma_line(&self, frame: &Frame<'_>, c: &Component, j: usize, x0: usize, n: usize, line: &mut Block) {
-        let wide = self.layout.depth > 8;
+        let wide = self.layout.is_wide();
         let row = frame.row(c.plane, j);
         if c.sub_x == 0 {
             return load(row, c, wide, x0, &mut line[..n]);
@@ -166,7 +166,8 @@ fn load(row: &[u8], c: &Component, wide: bool, first: usize, out: &mut [f32]) {
         (false, 3) => strided::<3>(row, out),
         (false, _) => strided::<4>(row, out),
         (true, 2) => strided_words::<2>(row, out),
-        (true, _) => strided_words::<4>(row, out),
+        (true, 4) => strided_words::<4>(row, out),
+        (true, _) => strided_words::<8>(row, out),
     }
 }
 

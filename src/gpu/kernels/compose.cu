@@ -105,9 +105,10 @@ struct Guided {
 
 // Codes.
 
-DEVICE u32 luma_code(const Format &f, float luma) { return min(nearest(f.code_black + f.code_span * luma), f.maximum); }
+DEVICE u32 code_of(const Format &f, float v) { return min(nearest(v), f.maximum); }
 
-DEVICE u32 colour_code(const Format &f, float v) { return nearest(f.code_black + f.code_span * v) & 0xff; }
+// Of luma, or of a colour.
+DEVICE u32 luma_code(const Format &f, float v) { return code_of(f, f.code_black + f.code_span * v); }
 
 // Sample `i` of row `y` of a component.
 DEVICE void put(const Format &f, const Surface &s, const Component &c, u32 y, u32 i, u32 code) {
@@ -115,6 +116,14 @@ DEVICE void put(const Format &f, const Surface &s, const Component &c, u32 y, u3
     code <<= f.shift;
     at[0] = (u8)code;
     if (f.wide) at[1] = (u8)(code >> 8);
+}
+
+// Carries over alpha or padding of pixel (x, y).
+DEVICE void carry(const Format &f, const Settings *settings, u32 x, u32 y) {
+    for (u32 byte = 0; byte <= f.wide; ++byte) {
+        const u32 i = f.fourth.offset + x * f.fourth.step + byte;
+        *byte_at(settings->output, f.fourth.plane, y, i) = load(byte_at(settings->input, f.fourth.plane, y, i));
+    }
 }
 
 // Chroma.
@@ -138,7 +147,7 @@ DEVICE void add(Difference &to, Difference d, bool really) {
 DEVICE u32 chroma_code(const Format &f, float before, float own, float after) {
     const float left = f.cosited_x ? 0.25f : 0.0f, right = f.cosited_x ? 0.25f : 0.5f;
     const float mean = left * before + 0.5f * own + right * after;
-    return min(nearest(f.code_middle + mean), f.maximum);
+    return code_of(f, f.code_middle + mean);
 }
 
 // Row `j` (0 above, 1 own, 2 below) of those that a chroma row is made of: where it is, its weight, and whether its luma
@@ -157,7 +166,7 @@ DEVICE Line line_of(const Format &f, u32 top, u32 j) {
     return {below, f.cosited_y ? 0.25f : 0.5f, below != top};
 }
 
-// Any format and size: a thread writes the pixels that share a chroma sample. `Bright` gives the pixels that go out.
+// Any format and size: a thread writes the pixels that share a chroma sample, or one pixel. `Bright` gives the pixels that go out.
 template <class Bright> DEVICE void compose_cells(const ComposeArguments &a) {
     const Format &f = a.format;
     Settings *settings = settings_of(a);
@@ -168,13 +177,13 @@ template <class Bright> DEVICE void compose_cells(const ComposeArguments &a) {
     float sum = 0.0f;
     if (x < f.width && y < f.height) {
         const u32 last = f.width - 1;
-        const bool yuv = f.model == YUV;
+        const bool shared = f.sub_x != 0;
         Difference before = {0.0f, 0.0f}, own = {0.0f, 0.0f}, after = {0.0f, 0.0f};
-        // Column n / 3 (0 before, 1 own, 2 after) and row n % 3 of the pixels around; without chroma its own alone. One
-        // loop, so that reading a pixel is in the program once.
-        const u32 end = yuv ? 9 : 5;
+        // Column n / 3 (0 before, 1 own, 2 after) and row n % 3 of the pixels around; its own alone where pixels share
+        // nothing. One loop, so that reading a pixel is in the program once.
+        const u32 end = shared ? 9 : 5;
         UNROLL_NOT
-        for (u32 n = !yuv ? 4 : f.cosited_x ? 0 : 3; n < end; ++n) {
+        for (u32 n = !shared ? 4 : f.cosited_x ? 0 : 3; n < end; ++n) {
             const u32 k = n / 3;
             const Line line = line_of(f, y, n % 3);
             if (line.weight == 0.0f) continue;
@@ -187,21 +196,20 @@ template <class Bright> DEVICE void compose_cells(const ComposeArguments &a) {
             if (!line.own || k == 0 || x + k - 1 > last) continue;
             const float luma = luma_of(f, v);
             sum += luma;
+            if (f.carried) carry(f, settings, at, line.y);
             if (f.model != RGB) {
                 put(f, output, f.colour[0], line.y, at, luma_code(f, luma));
                 continue;
             }
             const float values[3] = {v.r, v.g, v.b};
             UNROLL
-            for (u32 c = 0; c < 3; ++c) put(f, output, f.colour[c], y, at, colour_code(f, values[c]));
-            if (f.carried) {
-                const u32 i = f.fourth.offset + at * f.fourth.step;
-                *byte_at(output, 0, y, i) = load(byte_at(settings->input, 0, y, i));
-            }
+            for (u32 c = 0; c < 3; ++c) put(f, output, f.colour[c], y, at, luma_code(f, values[c]));
         }
-        if (yuv) {
-            put(f, output, f.colour[1], row, column, chroma_code(f, before.u, own.u, after.u));
-            put(f, output, f.colour[2], row, column, chroma_code(f, before.v, own.v, after.v));
+        if (f.model == YUV) {
+            const u32 u = shared ? chroma_code(f, before.u, own.u, after.u) : code_of(f, f.code_middle + own.u);
+            const u32 v = shared ? chroma_code(f, before.v, own.v, after.v) : code_of(f, f.code_middle + own.v);
+            put(f, output, f.colour[1], row, column, u);
+            put(f, output, f.colour[2], row, column, v);
         }
     }
     block_add(fixed(sum), &settings->luma_out);
@@ -271,9 +279,9 @@ template <class Storage> DEVICE void compose_packed(const ComposeArguments &a) {
         for (u32 k = 0; k < 4; ++k) {
             sum += luma_of(f, v[k]);
             pixels[k] = (pixels[k] & 0xffu << 8 * f.fourth.offset) |
-                        colour_code(f, v[k].r) << 8 * f.colour[0].offset |
-                        colour_code(f, v[k].g) << 8 * f.colour[1].offset |
-                        colour_code(f, v[k].b) << 8 * f.colour[2].offset;
+                        luma_code(f, v[k].r) << 8 * f.colour[0].offset |
+                        luma_code(f, v[k].g) << 8 * f.colour[1].offset |
+                        luma_code(f, v[k].b) << 8 * f.colour[2].offset;
         }
         *(uint4 *)byte_at(settings->output, 0, y, 4 * x) = make_uint4(pixels[0], pixels[1], pixels[2], pixels[3]);
     }

@@ -82,7 +82,7 @@ DEVICE Between rows_of(const Format &f, u32 y) {
     return {near, odd ? after : near - (near > 0), 0.25f};
 }
 
-// The chroma columns that pixel column x lies between.
+// The chroma columns that pixel column x lies between, where two pixels share one.
 struct Columns {
     u32 left, right;
     float weight_left, weight_right;
@@ -115,7 +115,7 @@ struct Any {
     // A colour difference at pixel (x, y), between its samples.
     DEVICE float chroma(const Format &f, const Surface &s, const Component &c, u32 x, u32 y) {
         const Between rows = rows_of(f, y);
-        const Columns columns = columns_of(f, x);
+        const Columns columns = f.sub_x ? columns_of(f, x) : Columns{x, x, 0.0f, 1.0f};
         float a = sample(f, s, c, rows.near, columns.left), b = sample(f, s, c, rows.near, columns.right);
         a += rows.weight * (sample(f, s, c, rows.far, columns.left) - a);
         b += rows.weight * (sample(f, s, c, rows.far, columns.right) - b);

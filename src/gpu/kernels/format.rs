@@ -84,6 +84,7 @@ impl Format {
         }
         let [rv, gu, gv, bu] = unpack.chroma;
         let (kr, kb) = store.weights;
+        let (sub_x, sub_y) = layout.subsampling();
         Self {
             width: spec.width as u32,
             height: spec.height as u32,
@@ -92,11 +93,11 @@ impl Format {
                 ColourModel::Yuv => 1,
                 ColourModel::Gray => 2,
             },
-            wide: (layout.depth > 8) as u32,
+            wide: layout.is_wide() as u32,
             shift: layout.shift,
             maximum: (1 << layout.depth) - 1,
-            sub_x: layout.colour.iter().map(|c| c.sub_x).max().unwrap_or(0),
-            sub_y: layout.colour.iter().map(|c| c.sub_y).max().unwrap_or(0),
+            sub_x,
+            sub_y,
             cosited_x: unpack.cosited_x as u32,
             cosited_y: unpack.cosited_y as u32,
             carried: layout.carried.is_some() as u32,
@@ -124,15 +125,15 @@ impl Format {
 /// Formats that have kernels of their own, which take four pixels at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Four {
-    /// Luma, and pairs of colour differences for 2 × 2 pixels, in bytes: NV12, NV21.
+    /// Luma, and pairs of colour differences for 2 × 2 or 2 × 1 pixels, in bytes: NV12, NV21, NV16, NV61.
     Semi8,
-    /// The same in 16-bit words: P010.
+    /// The same in 16-bit words: P010, P012, P016.
     Semi10,
-    /// Luma and colour differences in a plane each, in bytes: I420, YV12, Y42B.
+    /// Luma and colour differences for 2 × 2 or 2 × 1 pixels in a plane each, in bytes: I420, YV12, Y42B.
     Planar8,
-    /// The same in 16-bit words: I420_10LE.
+    /// The same in 16-bit words: 4:2:0 and 4:2:2 of 10 and 12 bits.
     Planar10,
-    /// Four bytes a pixel.
+    /// Red, green, blue and a fourth byte a pixel.
     Packed,
 }
 
@@ -142,11 +143,12 @@ impl Four {
     pub fn of(geometry: &Geometry, alignment: u32) -> Option<Self> {
         let layout = geometry.spec.format.layout();
         let first = &layout.colour[0];
-        let (kind, needed) = match (layout.model, layout.planes, layout.depth > 8) {
-            (ColourModel::Yuv, 2, false) => (Four::Semi8, 4),
-            (ColourModel::Yuv, 2, true) => (Four::Semi10, 8),
-            (ColourModel::Yuv, 3, false) => (Four::Planar8, 4),
-            (ColourModel::Yuv, 3, true) => (Four::Planar10, 8),
+        let halved = layout.subsampling().0 == 1;
+        let (kind, needed) = match (layout.model, layout.planes, layout.is_wide()) {
+            (ColourModel::Yuv, 2, false) if halved => (Four::Semi8, 4),
+            (ColourModel::Yuv, 2, true) if halved => (Four::Semi10, 8),
+            (ColourModel::Yuv, 3, false) if halved => (Four::Planar8, 4),
+            (ColourModel::Yuv, 3, true) if halved => (Four::Planar10, 8),
             (ColourModel::Rgb, 1, false) if first.step == 4 => (Four::Packed, 16),
             _ => return None,
         };

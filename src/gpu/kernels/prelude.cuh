@@ -28,9 +28,9 @@ template <class T> DEVICE T load(const T *from) { return __ldg(from); }
 // Between 0 and 1; NaN becomes 0.
 DEVICE float clamp(float v) { return fminf(fmaxf(v, 0.0f), 1.0f); }
 
-// The nearest whole number, ties to even, of a value below 65536; anything below 0, and NaN, is 0. From 2^23 on
+// The nearest whole number, ties to even, of a value below 2^23; anything below 0, and NaN, is 0. From 2^23 on
 // neighbouring floats are 1 apart: the addition rounds.
-DEVICE u32 nearest(float v) { return __float_as_uint(fmaxf(v, 0.0f) + 8388608.0f) & 0xffff; }
+DEVICE u32 nearest(float v) { return __float_as_uint(fmaxf(v, 0.0f) + 8388608.0f) & 0x7fffff; }
 
 #ifdef __CUDACC_RTC__
 DEVICE float from_half(u32 bits) {

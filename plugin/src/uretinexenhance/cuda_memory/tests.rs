@@ -13,7 +13,18 @@ use crate::gstcuda::tests::mock::Mock;
 use crate::gstcuda::tests::on_host::OnHost;
 use crate::gstcuda::tests::{peek, planes};
 
-const FORMATS: [&str; 7] = ["NV12", "P010_10LE", "RGBA", "BGRA", "RGB", "RGBx", "BGRx"];
+const FORMATS: [&str; 10] = [
+    "NV12",
+    "P010_10LE",
+    "RGBA",
+    "BGRA",
+    "RGB",
+    "RGBx",
+    "BGRx",
+    "Y444",
+    "P016_LE",
+    "Y444_16LE",
+];
 
 /// The element in a harness; `backend` is the property, and `in_use` what it is to believe of itself when started.
 struct Rig {
