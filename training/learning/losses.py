@@ -36,8 +36,8 @@ def dim_lamps(l, dark):
     return (lamps * ((0.95 * lamps - l).clamp_min(0) + (l - 1).clamp_min(0))).sum() / (lamps.sum() + 50)
 
 
-def picture(output, target, dark, weights, structure=True):
-    """-> loss of a batch. A dark target weighs more, so that ratio 1 is learned as well as 4."""
+def picture(output, target, dark, weights, structure=True, scale=1.0):
+    """-> loss of a batch. A dark target weighs more, so that ratio 1 is learned as well as 4; `scale`, [n], weighs samples."""
     weight = 0.5 / (target.mean((1, 2, 3)) + 0.12)
     lamps = 1 + weights["lamps"] * lamp(dark)
     total = weights["l1"] * weight * ((output - target).abs() * lamps).mean((1, 2, 3))
@@ -50,7 +50,7 @@ def picture(output, target, dark, weights, structure=True):
     a, b = ((x * x).sum(1).add(1e-5).sqrt() for x in (a, b))
     total = total + weights["saturation"] * weight * (a - b).abs().mean((1, 2))
     total = total + weights["vivid"] * weight * (a.mean((1, 2)) - b.mean((1, 2))).abs()
-    return total.mean()
+    return (scale * total).mean()
 
 
 def brightness(output, target):

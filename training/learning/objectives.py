@@ -163,12 +163,20 @@ def make_video(settings):
 
 
 def video_loss(model, batch, _weights, _step, settings):
-    """The picture alone: its illumination is a curve without weights, the target has the curve of the truth."""
+    """The picture alone: its illumination is a curve without weights, the target has the curve of the truth.
+
+    A sample weighs the less, the more is wrong with it as it comes: a decibel is worth the same at every noise. By their
+    errors alone the noisiest would decide, and what is nearly clean would be smoothed as they are.
+    """
     dark, ratio, target, mean = batch
     weights = settings["video"]["loss"]
     found = model.stages(dark, seen=mean)
     output = found["r0"] * relit(found["l0"], ratio)
-    total = losses.picture(output, target, dark, weights) + weights["pattern"] * losses.pattern(output, target)
+    with torch.no_grad():
+        wrong = (found["p0"] * relit(found["l0"], ratio) - target).abs().mean((1, 2, 3))
+        scale = 0.03 / (wrong + 0.006)
+    total = losses.picture(output, target, dark, weights, scale=scale)
+    total = total + weights["pattern"] * losses.pattern(output, target)
     return total + weights["brightness"] * losses.brightness(output, target)
 
 
