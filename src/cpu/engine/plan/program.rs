@@ -13,6 +13,8 @@ pub enum Operand {
     Result(ValueId),
     /// An image of the same class.
     Image(Image),
+    /// A plane of which 4×4 pixels are the channels of a block.
+    Plane(Unit),
     /// Pooled values.
     Pooled { at: usize, channels: usize },
 }
@@ -34,6 +36,7 @@ pub struct ProgramBuilder {
     computed: HashMap<ValueId, (Vec<usize>, usize)>,
     units: Vec<(Unit, usize)>,
     lanes: Vec<(usize, bool)>,
+    planes: Vec<Unit>,
 }
 
 impl ProgramBuilder {
@@ -45,6 +48,7 @@ impl ProgramBuilder {
             computed: HashMap::new(),
             units: vec![],
             lanes: vec![],
+            planes: vec![],
         }
     }
 
@@ -89,6 +93,13 @@ impl ProgramBuilder {
                 OperandSource::Result(units[u.min(units.len() - 1)])
             }
             Operand::Image(image) => self.unit(image.units[u.min(image.units.len() - 1)], image.step),
+            &Operand::Plane(plane) => {
+                let found = self.planes.iter().position(|&p| p == plane);
+                OperandSource::Memory(Ref::Plane(found.unwrap_or_else(|| {
+                    self.planes.push(plane);
+                    self.planes.len() - 1
+                })))
+            }
             &Operand::Pooled { at, channels: 1 } => self.pooled(at, true),
             Operand::Pooled { at, .. } => {
                 let lanes = self.class.kind.lanes();
@@ -116,8 +127,9 @@ impl ProgramBuilder {
         self.computed.insert(id, (results, 0));
     }
 
-    /// The program. Results that `images` contains are stored there, others are kept in registers.
-    pub fn finish(mut self, images: &HashMap<ValueId, Image>) -> Program {
+    /// The program. Results that `images` contains are stored there, others are kept in registers; those that `planes`
+    /// contains, of one block each, become 4×4 pixels of a plane at the end.
+    pub fn finish(mut self, images: &HashMap<ValueId, Image>, planes: &[(ValueId, Unit)]) -> Program {
         let mut stored = vec![None; self.instructions.len()];
         for (id, image) in images {
             for (&i, &unit) in self.computed[id].0.clone().iter().zip(&image.units) {
@@ -128,12 +140,19 @@ impl ProgramBuilder {
             }
         }
         let mut last = vec![0; self.instructions.len()];
+        let shuffled: Vec<_> = planes
+            .iter()
+            .map(|(id, unit)| (self.computed[id].0[0], *unit))
+            .collect();
         for (i, &(_, a, b)) in self.instructions.iter().enumerate() {
             for operand in [a, b] {
                 if let OperandSource::Result(r) = operand {
                     last[r] = i;
                 }
             }
+        }
+        for &(i, _) in &shuffled {
+            last[i] = usize::MAX;
         }
         let mut places: Vec<Ref> = vec![];
         let (mut free, mut registers) = (vec![], 0);
@@ -171,12 +190,18 @@ impl ProgramBuilder {
                 b: b_ref,
             });
         }
+        let shuffled = shuffled.into_iter().filter_map(|(i, unit)| match places[i] {
+            Ref::Register(register) => Some((register, unit)),
+            _ => None,
+        });
         Program {
             class: self.class,
             instructions,
             registers,
             units: self.units,
             lanes: self.lanes,
+            planes: self.planes,
+            shuffled: shuffled.collect(),
         }
     }
 }
