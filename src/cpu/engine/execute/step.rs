@@ -9,6 +9,7 @@ use crate::cpu::engine::kernels::{
     winograd_scratch_len,
 };
 use crate::cpu::engine::plan::*;
+use crate::cpu::memory::prefetch;
 
 /// The approximate number of floats that a task of whole rows reads and writes.
 const TASK: usize = 64 * 1024;
@@ -267,6 +268,20 @@ impl BoundStep<'_> {
             for x in (0..row).step_by(PIECE) {
                 let len = PIECE.min(row - x);
                 let groups = len / LANES;
+                // The next piece is on its way while this one is computed.
+                let (next_y, next_x) = if x + PIECE < row { (y, x + PIECE) } else { (y + 1, 0) };
+                for (pointer, unit) in self.pointers.iter().zip(self.units).take(program.units.len()) {
+                    let at = pointer.wrapping_add(next_y * unit.strides.y + next_x / step * unit.strides.x);
+                    for i in 0..PIECE / LANES {
+                        prefetch(at.wrapping_add(i * (LANES / step * unit.strides.x)));
+                    }
+                }
+                for (pointer, unit) in pointers.iter().zip(strides) {
+                    for line in 0..PIECE / LANES {
+                        let (dy, dx) = (line % 4, line / 4 * LANES);
+                        prefetch(pointer.wrapping_add((4 * next_y + dy) * unit.strides.y + next_x / 4 + dx));
+                    }
+                }
                 // SAFETY: units cover the rows; what lies behind the last whole group is copied.
                 unsafe {
                     let find = |r: Ref, x: usize| match r {
