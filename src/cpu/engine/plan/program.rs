@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::structure::{Class, Image, Instruction, Program, Ref, Unit};
-use crate::cpu::engine::graph::ValueId;
+use crate::cpu::engine::graph::{Binary, ValueId};
 use crate::cpu::engine::kernels::Code;
 
 /// What an operation takes.
@@ -111,9 +111,27 @@ impl ProgramBuilder {
     /// Adds an operation of one or two operands that gives value `id`.
     pub fn add(&mut self, id: ValueId, channels: usize, code: Code, operands: &[Operand]) {
         let mut results = vec![];
-        for u in 0..channels.div_ceil(self.class.kind.lanes()) {
+        let units = channels.div_ceil(self.class.kind.lanes());
+        // Units that are divided by the same one are multiplied by its reciprocal, which is found once.
+        let by_one = match operands {
+            [_, b] if code == Code::Binary(Binary::Div) && units > 1 => {
+                let first = self.operand(b, 0);
+                (1..units).all(|u| self.operand(b, u) == first).then_some(first)
+            }
+            _ => None,
+        };
+        let reciprocal = by_one.map(|b| {
+            self.instructions.push((Code::Reciprocal, b, b));
+            OperandSource::Result(self.instructions.len() - 1)
+        });
+        let code = if reciprocal.is_some() {
+            Code::Binary(Binary::Mul)
+        } else {
+            code
+        };
+        for u in 0..units {
             let a = self.operand(&operands[0], u);
-            let b = operands.get(1).map_or(a, |o| self.operand(o, u));
+            let b = reciprocal.unwrap_or_else(|| operands.get(1).map_or(a, |o| self.operand(o, u)));
             results.push(self.instructions.len());
             self.instructions.push((code, a, b));
         }
