@@ -125,11 +125,11 @@ impl Stages for CpuExecutor {
         } = self;
         match step {
             Step::Fuse => {
-                // R and L are of the frame before, and not needed any more.
+                // L is of the frame before, and not needed any more.
                 let temporal = plan.parameters.temporal;
                 self.cut = match plan.repeated && fusion.repeat(image) {
                     true => false,
-                    false => fusion.fuse(pool, self.capabilities, image, r, l, temporal),
+                    false => fusion.fuse(pool, self.capabilities, image, l, temporal),
                 };
                 Ok(())
             }

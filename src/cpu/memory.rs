@@ -55,6 +55,19 @@ pub fn try_filled<T: Clone>(value: T, len: usize) -> Result<Vec<T>> {
     Ok(values)
 }
 
+/// Asks for the cache line at an address, which need not be valid. Does nothing where the processor is not known.
+#[inline(always)]
+pub fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch touches no memory that the program sees.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// The error of an allocation that failed.
 fn out_of_memory(bytes: usize) -> Error {
     Error::new(

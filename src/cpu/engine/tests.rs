@@ -243,6 +243,38 @@ fn cases() -> Vec<Case> {
             },
         },
         Case {
+            name: "shuffles around element-wise operations",
+            inputs: &[("p", 3), ("q", 1)],
+            outputs: &[("r", 3), ("s", 1), ("t", 3)],
+            sizes: BY_8,
+            build: |m| {
+                let sizes = m.ints(&[1, 1, 1]);
+                m.node("Split", &["p", &sizes], &["p0", "p1", "p2"]).int("axis", 1);
+                let u: Vec<_> = ["p0", "p1", "p2", "q"].iter().map(|p| m.unshuffle(p, 4)).collect();
+                let a = m.binary("Sub", &u[0], &u[1]);
+                let b = m.binary("Sub", &u[2], &u[1]);
+                let c = m.binary("Add", &a, &b);
+                let c = m.binary("Mul", &c, &u[3]);
+                // One part is an operand of the others.
+                let (d, e) = (m.binary("Add", &c, &a), m.binary("Add", &c, &b));
+                let r = m.concat(&[&d, &c, &e]);
+                m.node("DepthToSpace", &[&r], &["r"])
+                    .int("blocksize", 4)
+                    .text("mode", "CRD");
+                let s = m.binary("Max", &b, &u[2]);
+                let s = m.unary("Sigmoid", &s);
+                m.node("DepthToSpace", &[&s], &["s"])
+                    .int("blocksize", 4)
+                    .text("mode", "DCR");
+                // Twice the same part, and an order that no plane has.
+                let t = m.unary("Sigmoid", &a);
+                let t = m.concat(&[&t, &s, &t]);
+                m.node("DepthToSpace", &[&t], &["t"])
+                    .int("blocksize", 4)
+                    .text("mode", "DCR");
+            },
+        },
+        Case {
             name: "rare shuffles",
             inputs: &[("x", 3)],
             outputs: &[("y", 3)],
@@ -400,10 +432,15 @@ fn every_case_with_every_kernel() {
             }
         }
     }
-    // It has no SpaceToDepth; those two have the plain reference alone.
+    // It has no SpaceToDepth; those four have the plain reference alone.
     assert_eq!(
         unknown_to_rten,
-        ["shuffles, views and residuals", "gates", "rare shuffles"]
+        [
+            "shuffles, views and residuals",
+            "gates",
+            "shuffles around element-wise operations",
+            "rare shuffles"
+        ]
     );
 }
 

@@ -205,46 +205,85 @@ fn collect_row(
     sums: &mut [[f32; WARP]; SUMS],
 ) {
     let (width, height) = (now.width, now.height);
-    let a = affine.map(|v| v as f32);
+    let mut a = [0.0f32; 6];
+    for (a, v) in a.iter_mut().zip(affine) {
+        *a = *v as f32;
+    }
     let unit = unit(now, scale);
     let inverse = 1.0 / (noise * noise).max(1e-8);
     let py = (y as f32 + 0.5 - 0.5 * height as f32) * scale;
+    let uy = py * unit;
     let here = now.from(0, y as isize);
-    let mut x = 0;
-    while x < width {
-        let px = (x as f32 + 0.5 - 0.5 * width as f32) * scale;
-        let fx = x as f32 + (a[0] + a[1] * px + a[2] * py) / scale;
-        let fy = y as f32 + (a[3] + a[4] * px + a[5] * py) / scale;
-        if fx >= 1.0 && fx < width as f32 - 2.0 && fy >= 1.0 && fy < height as f32 - 2.0 {
-            let (ix, iy) = (fx as usize, fy as usize);
-            let (tx, ty) = (fx - ix as f32, fy - iy as f32);
-            let r0 = before.from(ix as isize - 1, iy as isize - 1);
-            let r1 = before.from(ix as isize - 1, iy as isize);
-            let r2 = before.from(ix as isize - 1, iy as isize + 1);
-            let r3 = before.from(ix as isize - 1, iy as isize + 2);
-            let lerp = |a: f32, b: f32, t: f32| a + (b - a) * t;
-            let value = lerp(lerp(r1[1], r1[2], tx), lerp(r2[1], r2[2], tx), ty);
-            let left = lerp(lerp(r1[0], r1[1], tx), lerp(r2[0], r2[1], tx), ty);
-            let right = lerp(lerp(r1[2], r1[3], tx), lerp(r2[2], r2[3], tx), ty);
-            let above = lerp(lerp(r0[1], r0[2], tx), lerp(r1[1], r1[2], tx), ty);
-            let below = lerp(lerp(r2[1], r2[2], tx), lerp(r3[1], r3[2], tx), ty);
-            let difference = here[x] - value;
-            let weight = 1.0 / (1.0 + difference * difference * inverse);
-            let (gx, gy) = (0.5 * (right - left) / scale, 0.5 * (below - above) / scale);
-            let (ux, uy) = (px * unit, py * unit);
-            let d = [gx, gx * ux, gx * uy, gy, gy * ux, gy * uy];
-            let (mut next, lane) = (0, x / stride % WARP);
-            for i in 0..6 {
-                let scaled = weight * d[i];
-                for j in i..6 {
-                    sums[next][lane] += scaled * d[j];
-                    next += 1;
+    // Pixels 0, stride, 2·stride, … of a row are the lanes of one group after the other.
+    for first in (0..width).step_by(WARP * stride) {
+        let (mut px, mut fx, mut fy) = ([0.0f32; WARP], [0.0f32; WARP], [0.0f32; WARP]);
+        for lane in 0..WARP {
+            let x = (first + lane * stride) as f32;
+            px[lane] = (x + 0.5 - 0.5 * width as f32) * scale;
+            fx[lane] = x + (a[0] + a[1] * px[lane] + a[2] * py) / scale;
+            fy[lane] = y as f32 + (a[3] + a[4] * px[lane] + a[5] * py) / scale;
+        }
+        // What is left out has zeros, which add nothing.
+        let mut taps = [[0.0f32; WARP]; 13];
+        let (mut tx, mut ty) = ([0.0f32; WARP], [0.0f32; WARP]);
+        for lane in 0..WARP.min((width - first).div_ceil(stride)) {
+            let (fx, fy) = (fx[lane], fy[lane]);
+            if fx >= 1.0 && fx < width as f32 - 2.0 && fy >= 1.0 && fy < height as f32 - 2.0 {
+                let (ix, iy) = (fx as i32, fy as i32);
+                (tx[lane], ty[lane]) = (fx - ix as f32, fy - iy as f32);
+                let four = before.from(ix as isize - 1, iy as isize - 1);
+                let four = &four[..3 * before.stride() + 4];
+                let (r0, r1) = (&four[..4], &four[before.stride()..][..4]);
+                let (r2, r3) = (&four[2 * before.stride()..][..4], &four[3 * before.stride()..][..4]);
+                let found = [
+                    r0[1], r0[2], r1[0], r1[1], r1[2], r1[3], r2[0], r2[1], r2[2], r2[3], r3[1], r3[2],
+                ];
+                for k in 0..12 {
+                    taps[k][lane] = found[k];
                 }
-                sums[21 + i][lane] += scaled * difference;
+                taps[12][lane] = here[first + lane * stride];
             }
         }
-        x += stride;
+        let [b0, c0, a1, b1, c1, d1, a2, b2, c2, d2, b3, c3, now] = &taps;
+        let (mut derivatives, mut scaled) = ([[0.0f32; WARP]; 6], [[0.0f32; WARP]; 6]);
+        let mut differences = [0.0f32; WARP];
+        for lane in 0..WARP {
+            let (tx, ty) = (tx[lane], ty[lane]);
+            let value = lerp(lerp(b1[lane], c1[lane], tx), lerp(b2[lane], c2[lane], tx), ty);
+            let left = lerp(lerp(a1[lane], b1[lane], tx), lerp(a2[lane], b2[lane], tx), ty);
+            let right = lerp(lerp(c1[lane], d1[lane], tx), lerp(c2[lane], d2[lane], tx), ty);
+            let above = lerp(lerp(b0[lane], c0[lane], tx), lerp(b1[lane], c1[lane], tx), ty);
+            let below = lerp(lerp(b2[lane], c2[lane], tx), lerp(b3[lane], c3[lane], tx), ty);
+            let difference = now[lane] - value;
+            let weight = 1.0 / (1.0 + difference * difference * inverse);
+            let (gx, gy) = (0.5 * (right - left) / scale, 0.5 * (below - above) / scale);
+            let ux = px[lane] * unit;
+            let d = [gx, gx * ux, gx * uy, gy, gy * ux, gy * uy];
+            differences[lane] = difference;
+            for i in 0..6 {
+                derivatives[i][lane] = d[i];
+                scaled[i][lane] = weight * d[i];
+            }
+        }
+        let mut next = 0;
+        for i in 0..6 {
+            for j in i..6 {
+                for lane in 0..WARP {
+                    sums[next][lane] += scaled[i][lane] * derivatives[j][lane];
+                }
+                next += 1;
+            }
+            for lane in 0..WARP {
+                sums[21 + i][lane] += scaled[i][lane] * differences[lane];
+            }
+        }
     }
+}
+
+/// `t` of the way from `a` to `b`.
+#[inline(always)]
+fn lerp(a: f32, b: f32, t: f32) -> f32 {
+    a + (b - a) * t
 }
 
 /// A row's sums without the scale of its derivatives.

@@ -1,38 +1,80 @@
 //! Innovations: how the new frame differs from what the memory expects of it, cell by cell.
 
-use super::motion::{BLOCK, Motion};
-use super::warp::{RUN, Shift, moved};
+use super::motion::BLOCK;
+use super::warp::{CHUNK, Moved, Past};
 use crate::cpu::capabilities::{Capabilities, vectorised};
 use crate::cpu::colour::Planes;
+use crate::cpu::memory::try_filled;
 use crate::cpu::threads::{Disjoint, Pool};
+use crate::error::Result;
 
 /// Side of a cell in pixels.
 pub(super) const CELL: usize = 4;
 /// Squared codes of 8 bits in the square of a value from 0 to 1.
 pub(super) const CODES: f32 = 255.0 * 255.0;
 
-/// Pixels of a row whose sums are made together: a multiple of [`CELL`].
-const CHUNK: usize = 256;
+/// Numbers of each cell.
+const NUMBERS: usize = 7;
 
-/// The innovations of one cell. Squares are in codes of 8 bits.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Cell {
-    /// The mean square of all samples.
-    pub energy: f32,
-    /// The mean of each channel, from 0 to 1.
-    pub means: [f32; 3],
-    /// Half the mean squared difference of neighbours in a row of the new frame: what white noise has as its variance.
-    pub detail: f32,
-    /// The memory's mean intensity, from 0 to 1.
-    pub intensity: f32,
-    /// One over the number of frames in memory: how much of the noise is the memory's own.
-    pub spread: f32,
+/// The innovations of all cells. Squares are in codes of 8 bits.
+pub(super) struct Cells {
+    pub columns: usize,
+    pub rows: usize,
+    /// For each row of cells the numbers of [`CellRow`] one after the other, `columns` each.
+    data: Vec<f32>,
 }
 
-impl Cell {
-    /// The mean square of the channels' means.
-    pub fn offset(&self) -> f32 {
-        square(&self.means)
+/// The innovations of a row of cells.
+#[derive(Clone, Copy)]
+pub(super) struct CellRow<'a> {
+    /// The mean square of all samples.
+    pub energy: &'a [f32],
+    /// The mean of each channel, from 0 to 1.
+    pub means: [&'a [f32]; 3],
+    /// Half the mean squared difference of neighbours in a row of the new frame: what white noise has as its variance.
+    pub detail: &'a [f32],
+    /// The memory's mean intensity, from 0 to 1.
+    pub intensity: &'a [f32],
+    /// One over the number of frames in memory: how much of the noise is the memory's own.
+    pub spread: &'a [f32],
+}
+
+impl Cells {
+    /// The cells of a picture of `size`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn new(size: (usize, usize)) -> Result<Self> {
+        let (columns, rows) = (size.0.div_ceil(CELL), size.1.div_ceil(CELL));
+        Ok(Self {
+            columns,
+            rows,
+            data: try_filled(0.0, columns * rows * NUMBERS)?,
+        })
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        4 * self.data.len()
+    }
+
+    /// A row of cells.
+    #[inline(always)]
+    pub fn row(&self, y: usize) -> CellRow<'_> {
+        let row = &self.data[y * NUMBERS * self.columns..][..NUMBERS * self.columns];
+        let (energy, row) = row.split_at(self.columns);
+        let (red, row) = row.split_at(self.columns);
+        let (green, row) = row.split_at(self.columns);
+        let (blue, row) = row.split_at(self.columns);
+        let (detail, row) = row.split_at(self.columns);
+        let (intensity, spread) = row.split_at(self.columns);
+        CellRow {
+            energy,
+            means: [red, green, blue],
+            detail,
+            intensity,
+            spread,
+        }
     }
 }
 
@@ -42,44 +84,21 @@ pub(super) fn square(means: &[f32; 3]) -> f32 {
     (means[0] * means[0] + means[1] * means[1] + means[2] * means[2]) * (CODES / 3.0)
 }
 
-/// The memory of the frame before, and how it moved.
-pub(super) struct Past<'a> {
-    pub picture: &'a Planes,
-    /// How many frames are in each pixel of it.
-    pub count: &'a Planes,
-    pub motion: &'a Motion,
-}
-
-/// Moves the memory to where it is expected in `image`, and fills `cells` with what `image` differs by, `columns` in a row.
-#[allow(unsafe_code, clippy::too_many_arguments)]
-pub(super) fn innovations(
-    pool: &Pool,
-    capabilities: Capabilities,
-    image: &Planes,
-    past: &Past<'_>,
-    expected: &mut Planes,
-    expected_count: &mut Planes,
-    columns: usize,
-    cells: &mut [Cell],
-) {
-    let (width, height, plane) = (image.width, image.height, image.plane_len());
-    let work = Work { image, past, columns };
-    let of_block = BLOCK / CELL * columns;
-    let len = cells.len();
-    let cells = Disjoint::new(cells);
-    let (picture, count) = (
-        Disjoint::new(&mut expected.data),
-        Disjoint::new(&mut expected_count.data),
-    );
-    pool.run(height.div_ceil(BLOCK), &|row| {
-        let (from, to) = (row * BLOCK * width, height.min((row + 1) * BLOCK) * width);
-        // SAFETY: each task has its own rows and cells, and the three channels lie apart.
-        let (cells, expected) = unsafe {
-            let cells = cells.part(row * of_block..len.min((row + 1) * of_block));
-            let channel = |c: usize| picture.part(c * plane + from..c * plane + to);
-            (cells, [channel(0), channel(1), channel(2), count.part(from..to)])
-        };
-        measure(capabilities, &work, row, expected, cells);
+/// Fills `cells` with what `image` differs by from the memory, where that is expected.
+#[allow(unsafe_code)]
+pub(super) fn innovations(pool: &Pool, capabilities: Capabilities, image: &Planes, past: &Past<'_>, cells: &mut Cells) {
+    let work = Work {
+        image,
+        past,
+        columns: cells.columns,
+    };
+    let of_block = BLOCK / CELL * NUMBERS * cells.columns;
+    let len = cells.data.len();
+    let cells = Disjoint::new(&mut cells.data);
+    pool.run(image.height.div_ceil(BLOCK), &|row| {
+        // SAFETY: each task has its own cells.
+        let cells = unsafe { cells.part(row * of_block..len.min((row + 1) * of_block)) };
+        measure(capabilities, &work, row, cells);
     });
 }
 
@@ -90,71 +109,118 @@ struct Work<'a> {
 }
 
 vectorised! {
-    fn measure(work: &Work<'_>, row: usize, expected: [&mut [f32]; 4], cells: &mut [Cell]) = measure_blocks
+    fn measure(work: &Work<'_>, row: usize, cells: &mut [f32]) = measure_blocks
+}
+
+/// Sums down the columns of a row of cells.
+struct Sums {
+    squares: [f32; CHUNK],
+    means: [[f32; CHUNK]; 3],
+    intensity: [f32; CHUNK],
+    detail: [f32; CHUNK],
 }
 
 #[inline(always)]
-fn measure_blocks(work: &Work<'_>, row: usize, mut expected: [&mut [f32]; 4], cells: &mut [Cell]) {
+fn measure_blocks(work: &Work<'_>, row: usize, cells: &mut [f32]) {
     let (width, height) = (work.image.width, work.image.height);
-    let (plane, top) = (width * height, row * BLOCK);
-    for (c, expected) in expected.iter_mut().enumerate() {
-        let (from, whole) = match c {
-            3 => (&work.past.count.data[..], true),
-            c => (&work.past.picture.data[c * plane..(c + 1) * plane], false),
-        };
-        let mut left = 0;
-        while left < width {
-            // Blocks that move alike are moved together, those that come from the picture's edges on their own.
-            let vector = work.past.motion.vector(left / BLOCK, row);
-            let shift = Shift::new(vector);
-            let inside = |left: usize| shift.is_inside((width, height), (left, top), BLOCK.min(width - left));
-            let alike = |left: usize| work.past.motion.vector(left / BLOCK, row) == vector && inside(left);
-            let mut right = left + BLOCK;
-            while right < width && right - left < RUN && inside(left) && alike(right) {
-                right += BLOCK;
-            }
-            let n = right.min(width) - left;
-            let shift = if whole { shift.whole() } else { shift };
-            moved(from, width, height, left, top, n, &shift, expected);
-            left += n;
+    let top = row * BLOCK;
+    let mut room: [Moved; 3] = [[[0.0; CHUNK]; BLOCK]; 3];
+    let mut left = 0;
+    while left < width {
+        let n = CHUNK.min(width - left);
+        let rests = work.past.rests(row, left, n);
+        if !rests {
+            work.past.expect(row, left, n, &mut room);
         }
-    }
-    for half in 0..BLOCK / CELL {
-        let from = top + half * CELL;
-        if from >= height {
-            break;
-        }
-        let rows = CELL.min(height - from);
-        let mut left = 0;
-        while left < width {
-            let n = CHUNK.min(width - left);
-            // Sums down the columns of the cells: squares, means of the channels, intensity, detail.
-            let mut columns = [[0.0f32; CHUNK]; 6];
-            let [squares, red, green, blue, intensity, detail] = &mut columns;
+        for (half, cells) in cells.chunks_mut(NUMBERS * work.columns).enumerate() {
+            let from = top + half * CELL;
+            let rows = CELL.min(height - from);
+            let mut sums = Sums {
+                squares: [0.0; CHUNK],
+                means: [[0.0; CHUNK]; 3],
+                intensity: [0.0; CHUNK],
+                detail: [0.0; CHUNK],
+            };
             for y in from..from + rows {
-                for (c, means) in [&mut *red, &mut *green, &mut *blue].into_iter().enumerate() {
+                for (c, room) in room.iter().enumerate() {
                     let new = &work.image.row(c, y)[left..left + n];
-                    let old = &expected[c][(y - top) * width + left..][..n];
-                    add(new, old, means, squares, intensity, detail);
+                    let old = match rests {
+                        true => &work.past.picture.row(c, y)[left..left + n],
+                        false => &room[y - top][..n],
+                    };
+                    let Sums {
+                        squares,
+                        means,
+                        intensity,
+                        detail,
+                    } = &mut sums;
+                    add(new, old, &mut means[c], squares, intensity, detail);
                 }
             }
-            let counts = &expected[3][(from - top + rows / 2) * width + left..][..n];
-            let cells = &mut cells[half * work.columns + left / CELL..];
-            for (cell, out) in cells.iter_mut().take(n.div_ceil(CELL)).enumerate() {
-                let (a, b) = (cell * CELL, n.min((cell + 1) * CELL));
-                let sum = |column: &[f32; CHUNK], to: usize| column[a..to].iter().sum::<f32>();
-                let pixels = ((b - a) * rows) as f32;
-                let pairs = (((b - a).max(2) - 1) * rows) as f32;
-                *out = Cell {
-                    energy: CODES * sum(squares, b) / (3.0 * pixels),
-                    means: [sum(red, b) / pixels, sum(green, b) / pixels, sum(blue, b) / pixels],
-                    detail: CODES * sum(detail, (b - 1).max(a)) / (6.0 * pairs),
-                    intensity: sum(intensity, b) / (3.0 * pixels),
-                    spread: 1.0 / counts[(a + b) / 2].max(1.0),
+            let mut counts = [0.0f32; CHUNK / CELL];
+            for (cell, count) in counts.iter_mut().enumerate().take(n.div_ceil(CELL)) {
+                let x = (cell * CELL + n.min((cell + 1) * CELL)) / 2;
+                *count = match rests {
+                    true => work.past.count.row(0, from + rows / 2)[left + x],
+                    false => work.past.count_at(left + x, from + rows / 2),
                 };
             }
-            left += n;
+            conclude(&sums, &counts, n, rows, left / CELL, work.columns, cells);
         }
+        left += n;
+    }
+}
+
+/// Makes the numbers of the cells of `n` pixels and `rows` rows from `first` on of the sums down their columns.
+#[inline(always)]
+fn conclude(
+    sums: &Sums,
+    counts: &[f32; CHUNK / CELL],
+    n: usize,
+    rows: usize,
+    first: usize,
+    columns: usize,
+    cells: &mut [f32],
+) {
+    let whole = n / CELL;
+    let (pixels, pairs) = ((CELL * rows) as f32, ((CELL - 1) * rows) as f32);
+    let [red, green, blue] = &sums.means;
+    let of_three = 3.0 * pixels;
+    let rows_of = [
+        (&sums.squares, 0, CODES, of_three),
+        (red, 1, 1.0, pixels),
+        (green, 2, 1.0, pixels),
+        (blue, 3, 1.0, pixels),
+        (&sums.intensity, 5, 1.0, of_three),
+    ];
+    for (column, number, factor, divisor) in rows_of {
+        let out = &mut cells[number * columns + first..][..whole];
+        for (cell, out) in out.iter_mut().enumerate() {
+            let four = &column[cell * CELL..][..CELL];
+            *out = factor * (four[0] + four[1] + four[2] + four[3]) / divisor;
+        }
+    }
+    for (cell, out) in cells[4 * columns + first..][..whole].iter_mut().enumerate() {
+        let three = &sums.detail[cell * CELL..][..CELL - 1];
+        *out = CODES * (three[0] + three[1] + three[2]) / (6.0 * pairs);
+    }
+    let all = n.div_ceil(CELL);
+    for (out, count) in cells[6 * columns + first..][..all].iter_mut().zip(counts) {
+        *out = 1.0 / count.max(1.0);
+    }
+    if all > whole {
+        // The last cell of the row is narrower.
+        let (a, b) = (whole * CELL, n);
+        let pixels = ((b - a) * rows) as f32;
+        let pairs = (((b - a).max(2) - 1) * rows) as f32;
+        let sum = |column: &[f32; CHUNK], to: usize| column[a..to].iter().sum::<f32>();
+        let mut put = |number: usize, value: f32| cells[number * columns + first + whole] = value;
+        put(0, CODES * sum(&sums.squares, b) / (3.0 * pixels));
+        for (c, means) in sums.means.iter().enumerate() {
+            put(1 + c, sum(means, b) / pixels);
+        }
+        put(4, CODES * sum(&sums.detail, (b - 1).max(a)) / (6.0 * pairs));
+        put(5, sum(&sums.intensity, b) / (3.0 * pixels));
     }
 }
 

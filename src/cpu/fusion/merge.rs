@@ -1,7 +1,10 @@
 //! The Kalman update of the picture: each pixel is fused with its memory as far as that is believed.
 
 use super::innovation::{CELL, CODES};
+use super::motion::BLOCK;
+use super::pyramid::{Small, halve_rgb};
 use super::trust::Trust;
+use super::warp::{CHUNK, Moved, Past};
 use crate::cpu::capabilities::{Capabilities, vectorised};
 use crate::cpu::colour::Planes;
 use crate::cpu::threads::{Disjoint, Pool};
@@ -9,24 +12,17 @@ use crate::cpu::threads::{Disjoint, Pool};
 /// Between which squared innovations, in variances of the noise, a single pixel's memory is given up.
 const PIXEL: (f32, f32) = (4.0, 9.0);
 
-/// Rows that one task takes.
-const ROWS: usize = 8;
-/// Pixels of a row that are worked on together.
-const CHUNK: usize = 256;
-
 /// What a frame is fused with.
 pub(super) struct Memory<'a> {
-    /// The fused picture of the frame before, moved to where it is expected.
-    pub expected: &'a Planes,
-    /// How many frames are in each of its pixels.
-    pub count: &'a Planes,
+    /// The fused picture of the frame before.
+    pub past: &'a Past<'a>,
     /// One for each cell, row by row.
     pub trust: &'a [Trust],
     /// The most frames that a pixel may have in it, 1 or more.
     pub most: f32,
 }
 
-/// Fuses `image` in place, and counts the frames in each pixel.
+/// Fuses `image` in place, counts the frames in each pixel, and makes the half-size copy of the result, but for its border.
 #[allow(unsafe_code)]
 pub(super) fn merge(
     pool: &Pool,
@@ -34,17 +30,35 @@ pub(super) fn merge(
     memory: &Memory<'_>,
     image: &mut Planes,
     count: &mut Planes,
+    half: &mut Small,
 ) {
     let (width, height, plane) = (image.width, image.height, image.plane_len());
+    let (half_width, half_height) = (half.width, half.height);
+    let places = half.places();
     let (out, count) = (Disjoint::new(&mut image.data), Disjoint::new(&mut count.data));
-    pool.run(height.div_ceil(ROWS), &|row| {
-        let (from, to) = (row * ROWS * width, height.min((row + 1) * ROWS) * width);
+    let half = Disjoint::new(half.data_mut());
+    pool.run(height.div_ceil(BLOCK), &|row| {
+        let (from, to) = (row * BLOCK * width, height.min((row + 1) * BLOCK) * width);
         // SAFETY: each task has its own rows, and the three channels lie apart.
         let (image, count) = unsafe {
             let image = [0, 1, 2].map(|c| out.part(c * plane + from..c * plane + to));
             (image, count.part(from..to))
         };
-        merge_row(capabilities, memory, row, image, count);
+        let [red, green, blue] = image;
+        merge_row(capabilities, memory, row, [red, green, blue], count);
+        let last = (to - from) / width - 1;
+        for y in row * BLOCK / 2..half_height.min((row + 1) * BLOCK / 2) {
+            // SAFETY: as above.
+            let copy = unsafe { half.part(places(y)..places(y) + half_width) };
+            let at = 2 * y - row * BLOCK;
+            let rows = [at, (at + 1).min(last)];
+            let image = [&*red, &*green, &*blue];
+            halve_rgb(
+                capabilities,
+                image.map(|plane| rows.map(|y| &plane[y * width..][..width])),
+                copy,
+            );
+        }
     });
 }
 
@@ -53,24 +67,37 @@ vectorised! {
 }
 
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 fn merge_blocks(memory: &Memory<'_>, row: usize, image: [&mut [f32]; 3], count: &mut [f32]) {
-    let (width, height) = (memory.expected.width, memory.expected.height);
+    let past = memory.past;
+    let (width, height) = (past.picture.width, past.picture.height);
     let [red, green, blue] = image;
     let mut share = [0.0f32; CHUNK];
     let mut precision = [0.0f32; CHUNK];
-    let top = row * ROWS;
-    for y in 0..ROWS.min(height - top) {
-        let [r_old, g_old, b_old] = [0, 1, 2].map(|c| memory.expected.row(c, top + y));
-        let counts = memory.count.row(0, top + y);
-        let mut left = 0;
-        while left < width {
-            let n = CHUNK.min(width - left);
+    let mut room: [Moved; 4] = [[[0.0; CHUNK]; BLOCK]; 4];
+    let top = row * BLOCK;
+    let mut left = 0;
+    while left < width {
+        let n = CHUNK.min(width - left);
+        let rests = past.rests(row, left, n);
+        if !rests {
+            past.expect(row, left, n, &mut room);
+        }
+        for y in 0..BLOCK.min(height - top) {
             beliefs(memory, left, n, top + y, &mut share, &mut precision);
             let at = y * width + left..y * width + left + n;
             let (r, g, b) = (&mut red[at.clone()], &mut green[at.clone()], &mut blue[at.clone()]);
             let count = &mut count[at];
-            let (r_old, g_old, b_old) = (&r_old[left..][..n], &g_old[left..][..n], &b_old[left..][..n]);
-            let (counts, share, precision) = (&counts[left..][..n], &share[..n], &precision[..n]);
+            let (r_old, g_old, b_old, counts) = match rests {
+                true => (
+                    &past.picture.row(0, top + y)[left..left + n],
+                    &past.picture.row(1, top + y)[left..left + n],
+                    &past.picture.row(2, top + y)[left..left + n],
+                    &past.count.row(0, top + y)[left..left + n],
+                ),
+                false => (&room[0][y][..n], &room[1][y][..n], &room[2][y][..n], &room[3][y][..n]),
+            };
+            let (share, precision) = (&share[..n], &precision[..n]);
             for i in 0..n {
                 let (dr, dg, db) = (r_old[i] - r[i], g_old[i] - g[i], b_old[i] - b[i]);
                 let before = counts[i].max(1.0);
@@ -85,8 +112,8 @@ fn merge_blocks(memory: &Memory<'_>, row: usize, image: [&mut [f32]; 3], count: 
                 b[i] = if believed { b[i] + keep * db } else { b[i] };
                 count[i] = if believed { frames + 1.0 } else { 1.0 };
             }
-            left += n;
         }
+        left += n;
     }
 }
 
@@ -102,8 +129,8 @@ fn beliefs(
     precision: &mut [f32; CHUNK],
 ) {
     const CELLS: usize = CHUNK / CELL;
-    let columns = memory.expected.width.div_ceil(CELL);
-    let rows = memory.expected.height.div_ceil(CELL);
+    let columns = memory.past.picture.width.div_ceil(CELL);
+    let rows = memory.past.picture.height.div_ceil(CELL);
     let row = y / CELL;
     let part = (y % CELL) as f32 / CELL as f32 + 0.125;
     let (above, below, t) = match part < 0.5 {

@@ -22,16 +22,17 @@ mod tests;
 mod trust;
 mod warp;
 
-use innovation::{CELL, Cell, Past, innovations};
+use innovation::{Cells, innovations};
 use merge::{Memory, merge};
 use motion::Motion;
-use pyramid::Pyramid;
+use pyramid::{Pyramid, Small};
 use trust::{Judge, Trust};
+use warp::Past;
 
 use crate::cpu::capabilities::Capabilities;
 use crate::cpu::colour::Planes;
 use crate::cpu::memory::try_filled;
-use crate::cpu::threads::Pool;
+use crate::cpu::threads::{Disjoint, Pool};
 use crate::error::Result;
 
 /// The most frames that a pixel has in it.
@@ -55,8 +56,10 @@ pub(crate) struct Fusion {
     count: Planes,
     now: Pyramid,
     before: Pyramid,
+    /// The half-size copy of the fused picture: the largest one of `before` for the next frame.
+    half: Small,
     motion: Motion,
-    cells: Vec<Cell>,
+    cells: Cells,
     trust: Vec<Trust>,
     judge: Judge,
     /// Whether the picture of a frame is in memory.
@@ -69,17 +72,18 @@ impl Fusion {
     /// # Errors
     /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
     pub fn new(size: (usize, usize)) -> Result<Self> {
-        let (columns, rows) = (size.0.div_ceil(CELL), size.1.div_ceil(CELL));
         let now = Pyramid::new(size)?;
+        let cells = Cells::new(size)?;
         Ok(Self {
             past: Planes::new(3, size)?,
             count: Planes::new(1, size)?,
             motion: Motion::new(&now)?,
             before: Pyramid::new(size)?,
+            half: Small::new(now.levels[0].width, now.levels[0].height)?,
             now,
-            cells: try_filled(Cell::default(), columns * rows)?,
-            trust: try_filled(Trust::default(), columns * rows)?,
-            judge: Judge::new(columns, rows)?,
+            trust: try_filled(Trust::default(), cells.columns * cells.rows)?,
+            judge: Judge::new(cells.columns, cells.rows)?,
+            cells,
             filled: false,
         })
     }
@@ -90,9 +94,11 @@ impl Fusion {
         planes.iter().map(|p| 4 * p.data.len()).sum::<usize>()
             + self.now.bytes()
             + self.before.bytes()
+            + self.half.bytes()
             + self.motion.bytes()
             + self.judge.bytes()
-            + self.cells.len() * (size_of::<Cell>() + size_of::<Trust>())
+            + self.cells.bytes()
+            + self.trust.len() * size_of::<Trust>()
     }
 
     /// Forgets the picture; the noise that was learnt stays.
@@ -116,9 +122,20 @@ impl Fusion {
             levels.flat_map(|level| level.from(border, border).to_vec()).collect()
         };
         let vectors = self.motion.vectors().flat_map(|v| [v.x, v.y].map(f32::from));
-        let cells = self.cells.iter().flat_map(|cell| {
-            let [r, g, b] = cell.means;
-            [cell.energy, cell.detail, cell.intensity, cell.spread, r, g, b, 0.0]
+        let places = (0..self.cells.rows).flat_map(|y| (0..self.cells.columns).map(move |x| (x, y)));
+        let cells = places.flat_map(|(x, y)| {
+            let row = self.cells.row(y);
+            let [r, g, b] = row.means.map(|means| means[x]);
+            [
+                row.energy[x],
+                row.detail[x],
+                row.intensity[x],
+                row.spread[x],
+                r,
+                g,
+                b,
+                0.0,
+            ]
         });
         let trust = self.trust.iter().flat_map(|trust| [trust.share, trust.precision]);
         vec![
@@ -133,10 +150,15 @@ impl Fusion {
         ]
     }
 
-    /// Damages the memory: every n-th value of the counts.
+    /// Damages the memory: every n-th value of the counts, and the copies of a picture that is damaged.
     #[cfg(test)]
-    pub fn damage_counts(&mut self, step: usize, value: f32) {
+    pub fn damage(&mut self, image: &Planes, step: usize, value: f32) {
         self.count.data.iter_mut().step_by(step).for_each(|v| *v = value);
+        self.half.halve(
+            &Pool::new(1),
+            Capabilities::at(crate::cpu::capabilities::Level::Portable),
+            image,
+        );
     }
 
     /// Takes the memory in the place of `image`, which is the frame before once more; nothing is learnt from it. Returns whether
@@ -148,57 +170,64 @@ impl Fusion {
         self.filled
     }
 
-    /// Fuses `image` with the memory, in place. `temporal`, from 0 to 1, is the share of the memory that is used;
-    /// `expected`, of three channels, and `expected_count`, of one, are room to work in. Returns whether the picture was
-    /// another one altogether, in which case it stays as it is.
+    /// Fuses `image` with the memory, in place. `temporal`, from 0 to 1, is the share of the memory that is used; `room`, of
+    /// one channel, is to work in. Returns whether the picture was another one altogether, in which case it stays as it is.
     pub fn fuse(
         &mut self,
         pool: &Pool,
         capabilities: Capabilities,
         image: &mut Planes,
-        expected: &mut Planes,
-        expected_count: &mut Planes,
+        room: &mut Planes,
         temporal: f32,
     ) -> bool {
-        let mut cut = false;
-        if self.filled {
-            self.before.fill(pool, capabilities, &self.past);
-            self.now.fill(pool, capabilities, image);
-            // A pixel of the half-size copy is the mean of four.
-            let noise = 0.5 * self.judge.deviation(GREY) / 255.0;
-            self.motion.find(pool, capabilities, &self.now, &self.before, noise);
-            let past = Past {
-                picture: &self.past,
-                count: &self.count,
-                motion: &self.motion,
-            };
-            let columns = image.width.div_ceil(CELL);
-            innovations(
-                pool,
-                capabilities,
-                image,
-                &past,
-                expected,
-                expected_count,
-                columns,
-                &mut self.cells,
-            );
-            let half = &self.before.levels[0];
-            cut = self.judge.judge(pool, &self.cells, half, &mut self.trust) < CUT;
+        if !self.filled {
+            self.half.halve(pool, capabilities, image);
+            self.begin();
+            return false;
         }
-        if self.filled && !cut {
-            let memory = Memory {
-                expected,
-                count: expected_count,
-                trust: &self.trust,
-                most: most_frames(temporal),
-            };
-            merge(pool, capabilities, &memory, image, &mut self.count);
-        } else {
-            self.count.data.fill(1.0);
-            self.motion.clear();
+        std::mem::swap(&mut self.count, room);
+        std::mem::swap(&mut self.half, &mut self.before.levels[0]);
+        self.now.levels[0].halve(pool, capabilities, image);
+        complete(pool, capabilities, [&mut self.now, &mut self.before]);
+        // A pixel of the half-size copy is the mean of four.
+        let noise = 0.5 * self.judge.deviation(GREY) / 255.0;
+        self.motion.find(pool, capabilities, &self.now, &self.before, noise);
+        let past = Past {
+            picture: &self.past,
+            count: room,
+            motion: &self.motion,
+        };
+        innovations(pool, capabilities, image, &past, &mut self.cells);
+        let half = &self.before.levels[0];
+        if self.judge.judge(pool, capabilities, &self.cells, half, &mut self.trust) < CUT {
+            self.half.copy(&self.now.levels[0]);
+            self.begin();
+            return true;
         }
-        self.filled = true;
-        cut
+        let memory = Memory {
+            past: &past,
+            trust: &self.trust,
+            most: most_frames(temporal),
+        };
+        merge(pool, capabilities, &memory, image, &mut self.count, &mut self.half);
+        false
     }
+
+    /// Begins the memory with a picture as it is.
+    fn begin(&mut self) {
+        self.count.data.fill(1.0);
+        self.motion.clear();
+        self.filled = true;
+    }
+}
+
+/// Completes the small copies of two pictures.
+#[allow(unsafe_code)]
+fn complete(pool: &Pool, capabilities: Capabilities, mut pyramids: [&mut Pyramid; 2]) {
+    let pyramids = Disjoint::new(&mut pyramids);
+    pool.run(2, &|i| {
+        // SAFETY: each task has its own.
+        let pyramid = unsafe { pyramids.part(i..i + 1) };
+        pyramid[0].complete(capabilities);
+    });
 }

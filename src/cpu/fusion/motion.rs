@@ -260,21 +260,24 @@ fn match_blocks(search: &Search<'_>, row: usize, vectors: &mut [Vector]) {
             };
         }
         // Where what is left is noise there is nothing to be found.
-        let camera = search.camera.as_ref().map(|camera| {
-            let along = along_camera(camera, column, row, width, height);
-            let (hx, hy) = (along.x as f32 / UNIT, along.y as f32 / UNIT);
-            let (ix, iy) = (hx.floor() as isize, hy.floor() as isize);
-            let inside = (least_x..most_x).contains(&ix) && (least_y..most_y).contains(&iy);
-            let left = match inside {
-                _ if along == Vector::default() => none,
-                true => {
-                    let place = before.from(left + ix, top + iy);
-                    between(window, place, now.stride(), hx - ix as f32, hy - iy as f32)
-                }
-                false => f32::INFINITY,
-            };
-            (along, left)
-        });
+        let camera = match &search.camera {
+            None => None,
+            Some(camera) => {
+                let along = along_camera(camera, column, row, width, height);
+                let (hx, hy) = (along.x as f32 / UNIT, along.y as f32 / UNIT);
+                let (ix, iy) = (hx.floor() as isize, hy.floor() as isize);
+                let inside = (least_x..most_x).contains(&ix) && (least_y..most_y).contains(&iy);
+                let left = match inside {
+                    _ if along == Vector::default() => none,
+                    true => {
+                        let place = before.from(left + ix, top + iy);
+                        between(window, place, now.stride(), hx - ix as f32, hy - iy as f32)
+                    }
+                    false => f32::INFINITY,
+                };
+                Some((along, left))
+            }
+        };
         let explained = none.min(camera.map_or(none, |(_, left)| left)) < search.quiet;
         match search.coarse {
             _ if explained => {}
@@ -342,6 +345,7 @@ fn match_blocks(search: &Search<'_>, row: usize, vectors: &mut [Vector]) {
 const UNIT: f32 = (2 * PARTS) as f32;
 
 /// The camera's motion at a block of the half-size copy.
+#[inline(always)]
 fn along_camera(camera: &Affine, column: usize, row: usize, width: isize, height: isize) -> Vector {
     let middle = |at: usize, size: isize| 2.0 * ((at * STEP + STEP / 2) as f64 - 0.5 * size as f64);
     let (x, y) = camera.at(middle(column, width), middle(row, height));

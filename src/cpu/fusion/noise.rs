@@ -14,6 +14,12 @@ const RATE: f32 = 0.25;
 /// How far a frame's noise may be above what was learnt, as encoders have it at key frames. What is above is motion.
 const BURST: f32 = 2.0;
 
+/// Where an intensity from 0 to 1 lies, counted in bins.
+#[inline(always)]
+pub(super) fn bins(intensity: f32) -> f32 {
+    intensity.clamp(0.0, 1.0).sqrt() * (BINS - 1) as f32
+}
+
 /// Where an intensity lies among the bins.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
@@ -26,7 +32,12 @@ impl Place {
     /// The place of an intensity from 0 to 1.
     #[inline(always)]
     pub fn of(intensity: f32) -> Self {
-        let at = intensity.clamp(0.0, 1.0).sqrt() * (BINS - 1) as f32;
+        Self::at(bins(intensity))
+    }
+
+    /// The place of [`bins`].
+    #[inline(always)]
+    pub fn at(at: f32) -> Self {
         let bin = (at as usize).min(BINS - 2);
         Self {
             bin,
@@ -56,10 +67,10 @@ impl Histogram {
         }
     }
 
-    /// Counts a squared difference in squared codes of 8 bits.
+    /// Counts a squared difference, in squared codes of 8 bits, at an intensity of so many [`bins`].
     #[inline(always)]
-    pub fn add(&mut self, intensity: f32, square: f32) {
-        let bin = (intensity.clamp(0.0, 1.0).sqrt() * (BINS - 1) as f32 + 0.5) as usize;
+    pub fn add(&mut self, at: f32, square: f32) {
+        let bin = (at + 0.5) as usize;
         // A float's exponent with two bits of its fraction counts quarter octaves.
         let level = (square.max(0.0).to_bits() >> 21) as i32 - ((127 + LOWEST) << 2);
         self.counts[bin.min(BINS - 1)][level.clamp(0, LEVELS as i32 - 1) as usize] += 1;
@@ -163,7 +174,7 @@ mod tests {
     fn exponential(histogram: &mut Histogram, intensity: f32, mean: f32) {
         for i in 0..1000 {
             let part = (i as f32 + 0.5) / 1000.0;
-            histogram.add(intensity, -mean * (1.0 - part).ln());
+            histogram.add(bins(intensity), -mean * (1.0 - part).ln());
         }
     }
 
@@ -196,8 +207,8 @@ mod tests {
     fn numbers_that_are_none_are_counted_without_harm() {
         let mut histogram = Histogram::default();
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0, 0.0, 1e30] {
-            histogram.add(value, value);
-            histogram.add(0.5, value);
+            histogram.add(bins(value), value);
+            histogram.add(bins(0.5), value);
         }
         assert!(
             Curve::new(1.0)

@@ -22,7 +22,9 @@ pub(super) struct Small {
 }
 
 impl Small {
-    fn new(width: usize, height: usize) -> Result<Self> {
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn new(width: usize, height: usize) -> Result<Self> {
         let stride = width + 2 * BORDER;
         Ok(Self {
             width,
@@ -30,6 +32,11 @@ impl Small {
             stride,
             data: Floats::try_zeroed(stride * (height + 2 * BORDER))?,
         })
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        4 * self.data.len()
     }
 
     /// Values between one row and the next.
@@ -42,6 +49,37 @@ impl Small {
     pub fn from(&self, x: isize, y: isize) -> &[f32] {
         let border = BORDER as isize;
         &self.data[(y + border) as usize * self.stride + (x + border) as usize..]
+    }
+
+    /// Where the rows of pixels begin in [`data_mut`](Self::data_mut).
+    pub fn places(&self) -> impl Fn(usize) -> usize + Sync + use<> {
+        let stride = self.stride;
+        move |y| (y + BORDER) * stride + BORDER
+    }
+
+    /// All values, the border included.
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+
+    /// Makes the copy of `image`, which is twice as large and whose luma is taken as (R + 2·G + B) / 4, but for its border.
+    #[allow(unsafe_code)]
+    pub fn halve(&mut self, pool: &Pool, capabilities: Capabilities, image: &Planes) {
+        let (width, height, places) = (self.width, self.height, self.places());
+        let out = Disjoint::new(&mut self.data);
+        pool.run(height.div_ceil(STRIP), &|task| {
+            for y in task * STRIP..height.min((task + 1) * STRIP) {
+                // SAFETY: each task has its own rows.
+                let row = unsafe { out.part(places(y)..places(y) + width) };
+                let rows = [2 * y, (2 * y + 1).min(image.height - 1)];
+                halve_rgb(capabilities, [0, 1, 2].map(|c| rows.map(|y| image.row(c, y))), row);
+            }
+        });
+    }
+
+    /// Becomes the same as another copy of the same size.
+    pub fn copy(&mut self, other: &Small) {
+        self.data.copy_from_slice(&other.data);
     }
 
     /// Repeats the edges into the border.
@@ -78,26 +116,14 @@ impl Pyramid {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.levels.iter().map(|level| 4 * level.data.len()).sum()
+        self.levels.iter().map(Small::bytes).sum()
     }
 
-    /// Makes the copies of `image`, whose luma is taken as (R + 2·G + B) / 4.
-    #[allow(unsafe_code)]
-    pub fn fill(&mut self, pool: &Pool, capabilities: Capabilities, image: &Planes) {
-        let [half, smaller @ ..] = &mut self.levels;
-        let (width, height, stride) = (half.width, half.height, half.stride);
-        let out = Disjoint::new(&mut half.data);
-        pool.run(height.div_ceil(STRIP), &|task| {
-            for y in task * STRIP..height.min((task + 1) * STRIP) {
-                let start = (y + BORDER) * stride + BORDER;
-                // SAFETY: each task has its own rows.
-                let row = unsafe { out.part(start..start + width) };
-                let rows = [2 * y, (2 * y + 1).min(image.height - 1)];
-                halve_rgb(capabilities, [0, 1, 2].map(|c| rows.map(|y| image.row(c, y))), row);
-            }
-        });
-        half.extend();
-        let mut above = half;
+    /// Makes the border of the largest copy, and the smaller ones.
+    pub fn complete(&mut self, capabilities: Capabilities) {
+        let [above, smaller @ ..] = &mut self.levels;
+        let mut above = above;
+        above.extend();
         for level in smaller {
             for y in 0..level.height {
                 let start = (y + BORDER) * level.stride + BORDER;
@@ -112,7 +138,8 @@ impl Pyramid {
 }
 
 vectorised! {
-    fn halve_rgb(rows: [[&[f32]; 2]; 3], out: &mut [f32]) = halve_rgb_row
+    /// Half a row from two rows of R, G and B.
+    pub(super) fn halve_rgb(rows: [[&[f32]; 2]; 3], out: &mut [f32]) = halve_rgb_row
 }
 
 #[inline(always)]

@@ -52,7 +52,7 @@ fn error(a: &Planes, b: &Planes) -> f32 {
 struct Stream {
     fusion: Fusion,
     image: Planes,
-    room: [Planes; 2],
+    room: Planes,
     pool: Pool,
     capabilities: Capabilities,
 }
@@ -66,7 +66,7 @@ impl Stream {
         Self {
             fusion: Fusion::new(size).unwrap(),
             image: Planes::new(3, size).unwrap(),
-            room: [3, 1].map(|channels| Planes::new(channels, size).unwrap()),
+            room: Planes::new(1, size).unwrap(),
             pool: Pool::new(threads),
             capabilities: Capabilities::at(level),
         }
@@ -77,9 +77,7 @@ impl Stream {
         self.fusion.remember(&mut self.image);
         self.image.data.copy_from_slice(&frame.data);
         let Self { image, room, pool, .. } = self;
-        let [expected, count] = room;
-        self.fusion
-            .fuse(pool, self.capabilities, image, expected, count, temporal)
+        self.fusion.fuse(pool, self.capabilities, image, room, temporal)
     }
 }
 
@@ -276,7 +274,8 @@ fn a_camera_that_turns_and_zooms_is_found() {
     }
     let [a, b] = [&now, &before].map(|image| {
         let mut pyramid = Pyramid::new(size).unwrap();
-        pyramid.fill(&Pool::new(0), Capabilities::at(Level::Portable), image);
+        pyramid.levels[0].halve(&Pool::new(0), Capabilities::at(Level::Portable), image);
+        pyramid.complete(Capabilities::at(Level::Portable));
         pyramid
     });
     let mut found = Affine::default();

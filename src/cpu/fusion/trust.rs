@@ -1,8 +1,11 @@
 //! How far the memory is believed: innovations against the noise that the stream has shown.
 
-use super::innovation::{CELL, Cell, square};
-use super::noise::{Curve, Histogram, Place};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::innovation::{CELL, CODES, CellRow, Cells, square};
+use super::noise::{Curve, Histogram, Place, bins};
 use super::pyramid::Small;
+use crate::cpu::capabilities::{Capabilities, vectorised};
 use crate::cpu::memory::try_filled;
 use crate::cpu::threads::{Disjoint, Pool};
 use crate::error::Result;
@@ -47,6 +50,8 @@ const SAMPLES: [f32; 2] = [(3 * CELL * CELL) as f32, 3.0];
 const SAMPLED: usize = 2;
 /// Rows of cells that one task takes.
 const STRIP: usize = 8;
+/// Cells of a row that are worked on together.
+const CHUNK: usize = 64;
 
 /// What is known of a stream's noise.
 pub(super) struct Judge {
@@ -56,8 +61,11 @@ pub(super) struct Judge {
     /// For each cell the squared gradient of the memory, then the mean square over 3 × 3 cells.
     pub texture: Vec<f32>,
     pub broad: Vec<f32>,
-    /// For each cell its squares over their variances: of pixels, of the cell's means, of means over 3 × 3 cells.
-    ratios: Vec<[f32; 3]>,
+    /// For each cell its intensity in bins.
+    bins: Vec<f32>,
+    /// For each row of cells their squares over their variances, `columns` of each kind: of pixels, of the cell's means, of
+    /// means over 3 × 3 cells; and the variances of pixels.
+    ratios: Vec<f32>,
     /// The cells that the noise is learnt from.
     flat: Vec<u32>,
     columns: usize,
@@ -74,7 +82,8 @@ impl Judge {
             curves: LEAST.map(Curve::new),
             texture: try_filled(0.0, cells)?,
             broad: try_filled(0.0, cells)?,
-            ratios: try_filled([0.0; 3], cells)?,
+            bins: try_filled(0.0, cells)?,
+            ratios: try_filled(0.0, 4 * cells)?,
             flat: try_filled(0, rows.div_ceil(SAMPLED) * columns)?,
             columns,
             rows,
@@ -83,7 +92,7 @@ impl Judge {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.texture.len() * (4 + 4 + 12) + 4 * self.flat.capacity()
+        self.texture.len() * (4 + 4 + 4 + 16) + 4 * self.flat.capacity()
     }
 
     /// The standard deviation of a pixel's noise at an intensity from 0 to 1, in codes of 8 bits.
@@ -94,29 +103,38 @@ impl Judge {
     /// Learns the noise from `cells` and fills `trust`; `half` is the half-size copy of the memory. Returns the mean share
     /// that is believed.
     #[allow(unsafe_code)]
-    pub fn judge(&mut self, pool: &Pool, cells: &[Cell], half: &Small, trust: &mut [Trust]) -> f32 {
-        self.find_flat(pool, cells, half);
-        self.average(pool, cells);
+    pub fn judge(
+        &mut self,
+        pool: &Pool,
+        capabilities: Capabilities,
+        cells: &Cells,
+        half: &Small,
+        trust: &mut [Trust],
+    ) -> f32 {
+        self.look(pool, capabilities, cells, half);
+        self.find_flat();
         let encoded = self.encoded(cells);
         let noise = self.learn(cells, DEVIATIONS.0 + (DEVIATIONS.1 - DEVIATIONS.0) * encoded);
         let wider = 1.0 + ENCODED * encoded;
-        let (columns, rows, broad) = (self.columns, self.rows, &self.broad);
+        let (columns, rows, broad, bins) = (self.columns, self.rows, &self.broad, &self.bins);
         let out = Disjoint::new(&mut self.ratios);
         pool.run(rows.div_ceil(STRIP), &|strip| {
-            let part = strip * STRIP * columns..rows.min((strip + 1) * STRIP) * columns;
-            // SAFETY: each task has its own rows.
-            let out = unsafe { out.part(part.clone()) };
-            for ((out, cell), broad) in out.iter_mut().zip(&cells[part.clone()]).zip(&broad[part]) {
-                let place = Place::of(cell.intensity);
-                let own = 1.0 / (1.0 + cell.spread);
-                *out = [
-                    own * cell.energy / noise[0].at(place),
-                    own * cell.offset() / noise[1].at(place),
-                    broad / noise[2].at(place),
-                ];
+            for y in strip * STRIP..rows.min((strip + 1) * STRIP) {
+                let part = y * columns..(y + 1) * columns;
+                // SAFETY: each task has its own rows.
+                let out = unsafe { out.part(4 * part.start..4 * part.end) };
+                ratios(
+                    capabilities,
+                    &cells.row(y),
+                    &broad[part.clone()],
+                    &bins[part],
+                    &noise,
+                    out,
+                );
             }
         });
         let ratios = &self.ratios;
+        let sum = AtomicU64::new(0);
         let out = Disjoint::new(trust);
         pool.run(rows.div_ceil(STRIP), &|strip| {
             for row in strip * STRIP..rows.min((strip + 1) * STRIP) {
@@ -124,111 +142,77 @@ impl Judge {
                 let out = unsafe { out.part(row * columns..(row + 1) * columns) };
                 // At the edges the row itself stands for the one outside.
                 let around = [row.saturating_sub(1), row, (row + 1).min(rows - 1)];
-                let [above, own, below] = around.map(|y| &ratios[y * columns..][..columns]);
-                let down = |x: usize| [0, 1, 2].map(|k| above[x][k] + 2.0 * own[x][k] + below[x][k]);
-                let (mut before, mut here) = (down(0), down(0));
-                for (column, out) in out.iter_mut().enumerate() {
-                    let after = down((column + 1).min(columns - 1));
-                    let mean = [0, 1, 2].map(|k| (before[k] + 2.0 * here[k] + after[k]) * (1.0 / 16.0));
-                    let fall = |mean: f32, (from, to): (f32, f32)| {
-                        ((to * wider - mean) / ((to - from) * wider)).clamp(0.0, 1.0)
-                    };
-                    let share = fall(mean[0], ENERGY)
-                        .min(fall(mean[1], OFFSET))
-                        .min(fall(mean[2], BROAD));
-                    let variance = noise[0].at(Place::of(cells[row * columns + column].intensity));
-                    *out = Trust {
-                        share,
-                        precision: 1.0 / variance,
-                    };
-                    (before, here) = (here, after);
-                }
+                let around = around.map(|y| &ratios[4 * y * columns..][..4 * columns]);
+                sum.fetch_add(believe(capabilities, around, wider, out), Ordering::Relaxed);
             }
         });
-        let sum: u64 = trust
-            .iter()
-            .map(|trust| u64::from((trust.share * SHARE_UNITS + 0.5) as u32))
-            .sum();
-        sum as f32 / (SHARE_UNITS * trust.len() as f32)
+        sum.into_inner() as f32 / (SHARE_UNITS * trust.len() as f32)
+    }
+
+    /// Fills `texture`, `broad` and `bins`.
+    #[allow(unsafe_code)]
+    fn look(&mut self, pool: &Pool, capabilities: Capabilities, cells: &Cells, half: &Small) {
+        let (columns, rows) = (self.columns, self.rows);
+        let texture = Disjoint::new(&mut self.texture);
+        let broad = Disjoint::new(&mut self.broad);
+        let bins = Disjoint::new(&mut self.bins);
+        pool.run(rows.div_ceil(STRIP), &|strip| {
+            for row in strip * STRIP..rows.min((strip + 1) * STRIP) {
+                let part = row * columns..(row + 1) * columns;
+                // SAFETY: each task has its own rows.
+                let (texture, broad, bins) =
+                    unsafe { (texture.part(part.clone()), broad.part(part.clone()), bins.part(part)) };
+                gradients(capabilities, half, row, texture);
+                let own = cells.row(row);
+                let (above, below) = (row.saturating_sub(1), (row + 1).min(rows - 1));
+                let around = [cells.row(above), own, cells.row(below)];
+                let from = usize::from(above == row);
+                let to = 2 + usize::from(below != row);
+                average(capabilities, &around[from..to], broad);
+                places(capabilities, own.intensity, bins);
+            }
+        });
     }
 
     /// Marks the cells with the least texture for their intensity.
-    #[allow(unsafe_code)]
-    fn find_flat(&mut self, pool: &Pool, cells: &[Cell], half: &Small) {
+    fn find_flat(&mut self) {
         let columns = self.columns;
-        let texture = Disjoint::new(&mut self.texture);
-        let rows = self.rows;
-        pool.run(rows, &|row| {
-            // SAFETY: each task has its own row.
-            let texture = unsafe { texture.part(row * columns..(row + 1) * columns) };
-            for (column, texture) in texture.iter_mut().enumerate() {
-                let mut sum = 0.0;
-                for (x, y) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-                    let (x, y) = ((2 * column + x) as isize, (2 * row + y) as isize);
-                    let (beside, above, below) = (half.from(x - 1, y), half.from(x, y - 1), half.from(x, y + 1));
-                    sum += (beside[2] - beside[0]).abs() + (below[0] - above[0]).abs();
-                }
-                *texture = sum * sum * super::innovation::CODES;
-            }
-        });
         self.histogram.clear();
         // A part of the rows will do for what the histograms tell.
         let looked_at = (0..self.rows)
             .step_by(SAMPLED)
             .flat_map(|row| row * columns..(row + 1) * columns);
         for i in looked_at.clone() {
-            self.histogram.add(cells[i].intensity, self.texture[i]);
+            self.histogram.add(self.bins[i], self.texture[i]);
         }
         let mut limit = Curve::new(0.0);
         limit.learn(&self.histogram, FLAT, 1.0);
         self.flat.clear();
         for i in looked_at {
-            if self.texture[i] <= limit.at(Place::of(cells[i].intensity)) {
+            if self.texture[i] <= limit.at(Place::at(self.bins[i])) {
                 self.flat.push(i as u32);
             }
         }
     }
 
-    /// The mean square of the mean innovation over 3 × 3 cells, without the memory's own noise.
-    #[allow(unsafe_code)]
-    fn average(&mut self, pool: &Pool, cells: &[Cell]) {
-        let (columns, rows) = (self.columns, self.rows);
-        let broad = Disjoint::new(&mut self.broad);
-        pool.run(rows, &|row| {
-            // SAFETY: each task has its own row.
-            let broad = unsafe { broad.part(row * columns..(row + 1) * columns) };
-            for (column, broad) in broad.iter_mut().enumerate() {
-                let (mut means, mut spread, mut count) = ([0.0f32; 3], 0.0, 0.0);
-                for y in row.saturating_sub(1)..(row + 2).min(rows) {
-                    for cell in &cells[y * columns..][column.saturating_sub(1)..(column + 2).min(columns)] {
-                        for (mean, own) in means.iter_mut().zip(cell.means) {
-                            *mean += own;
-                        }
-                        spread += cell.spread;
-                        count += 1.0;
-                    }
-                }
-                *broad = square(&means.map(|mean| mean / count)) / (1.0 + spread / count);
-            }
-        });
-    }
-
     /// How far the noise is an encoder's, from 0 to 1.
-    fn encoded(&self, cells: &[Cell]) -> f32 {
+    fn encoded(&self, cells: &Cells) -> f32 {
         // In whole numbers, whose sum does not depend on their order.
         let fixed = |square: f32| u64::from((square.min(MOST_SQUARE) * SQUARE_UNITS + 0.5) as u32);
         let (mut temporal, mut spatial) = (0, 0);
-        for cell in self.flat.iter().map(|&i| &cells[i as usize]) {
-            let most = 4.0 * self.curves[0].at(Place::of(cell.intensity));
-            temporal += fixed((cell.energy / (1.0 + cell.spread)).min(most));
-            spatial += fixed(cell.detail + LEAST_DETAIL);
+        for &i in &self.flat {
+            let (i, x) = (i as usize, i as usize % self.columns);
+            let row = cells.row(i / self.columns);
+            let most = 4.0 * self.curves[0].at(Place::at(self.bins[i]));
+            temporal += fixed((row.energy[x] / (1.0 + row.spread[x])).min(most));
+            spatial += fixed(row.detail[x] + LEAST_DETAIL);
         }
         let ratio = (temporal as f64 / spatial.max(1) as f64) as f32;
         ((ratio - RATIO.0) / (RATIO.1 - RATIO.0)).clamp(0.0, 1.0)
     }
 
     /// Learns the noise from the flat cells; returns what this very frame is judged by.
-    fn learn(&mut self, cells: &[Cell], deviations: f32) -> [Curve; 3] {
+    fn learn(&mut self, cells: &Cells, deviations: f32) -> [Curve; 3] {
         // The normal distribution by a logistic one, and χ² by the cube of a normal one (Wilson, Hilferty 1931).
         let quantile = 1.0 / (1.0 + (-1.702 * deviations).exp());
         let of_mean = |samples: f32| {
@@ -239,15 +223,174 @@ impl Judge {
         [0, 1, 2].map(|which| {
             self.histogram.clear();
             for &i in &self.flat {
-                let (cell, broad) = (&cells[i as usize], self.broad[i as usize]);
+                let (i, x) = (i as usize, i as usize % self.columns);
+                let row = cells.row(i / self.columns);
                 let square = match which {
-                    0 => cell.energy / (1.0 + cell.spread),
-                    1 => cell.offset() / (1.0 + cell.spread),
-                    _ => broad,
+                    0 => row.energy[x] / (1.0 + row.spread[x]),
+                    1 => square(&row.means.map(|means| means[x])) / (1.0 + row.spread[x]),
+                    _ => self.broad[i],
                 };
-                self.histogram.add(cell.intensity, square);
+                self.histogram.add(self.bins[i], square);
             }
             self.curves[which].learn(&self.histogram, quantile, shares[which])
         })
     }
+}
+
+vectorised! {
+    fn places(intensity: &[f32], out: &mut [f32]) = places_row
+}
+
+#[inline(always)]
+fn places_row(intensity: &[f32], out: &mut [f32]) {
+    for (out, intensity) in out.iter_mut().zip(intensity) {
+        *out = bins(*intensity);
+    }
+}
+
+vectorised! {
+    fn gradients(half: &Small, row: usize, out: &mut [f32]) = gradients_row
+}
+
+/// The squared gradient of a row of cells, each of which is 2 × 2 pixels of the half-size copy.
+#[inline(always)]
+fn gradients_row(half: &Small, row: usize, out: &mut [f32]) {
+    let mut first = 0;
+    while first < out.len() {
+        let n = CHUNK.min(out.len() - first);
+        let mut sums = [[0.0f32; 2 * CHUNK]; 2];
+        for (y, sums) in sums.iter_mut().enumerate() {
+            let (x, y) = (2 * first as isize, (2 * row + y) as isize);
+            let (above, below) = (&half.from(x, y - 1)[..2 * n], &half.from(x, y + 1)[..2 * n]);
+            let beside = &half.from(x - 1, y)[..2 * n + 2];
+            let (left, right) = (&beside[..2 * n], &beside[2..]);
+            for (i, sum) in sums[..2 * n].iter_mut().enumerate() {
+                *sum = (right[i] - left[i]).abs() + (below[i] - above[i]).abs();
+            }
+        }
+        let [upper, lower] = &sums;
+        for (i, out) in out[first..first + n].iter_mut().enumerate() {
+            let sum = upper[2 * i] + upper[2 * i + 1] + lower[2 * i] + lower[2 * i + 1];
+            *out = sum * sum * CODES;
+        }
+        first += n;
+    }
+}
+
+vectorised! {
+    fn average(around: &[CellRow<'_>], out: &mut [f32]) = average_row
+}
+
+/// The mean square of the mean innovation over 3 × 3 cells, without the memory's own noise; `around` are the rows above,
+/// at and below the cells, as far as they exist.
+#[inline(always)]
+fn average_row(around: &[CellRow<'_>], out: &mut [f32]) {
+    let columns = out.len();
+    let mut first = 0;
+    while first < columns {
+        let n = CHUNK.min(columns - first);
+        let mut sums = [[0.0f32; CHUNK]; 4];
+        for row in around {
+            for (sums, values) in sums
+                .iter_mut()
+                .zip([row.means[0], row.means[1], row.means[2], row.spread])
+            {
+                // The row with a zero at either end, so that what lies outside adds nothing.
+                let mut wide = [0.0f32; CHUNK + 2];
+                let (from, to) = (first.saturating_sub(1), (first + n + 1).min(columns));
+                wide[from + 1 - first..][..to - from].copy_from_slice(&values[from..to]);
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = *sum + wide[i] + wide[i + 1] + wide[i + 2];
+                }
+            }
+        }
+        let [red, green, blue, spread] = &sums;
+        for (i, out) in out[first..first + n].iter_mut().enumerate() {
+            let x = first + i;
+            let beside = 1 + usize::from(x > 0) + usize::from(x + 1 < columns);
+            let count = (beside * around.len()) as f32;
+            *out = square(&[red[i] / count, green[i] / count, blue[i] / count]) / (1.0 + spread[i] / count);
+        }
+        first += n;
+    }
+}
+
+vectorised! {
+    fn ratios(cells: &CellRow<'_>, broad: &[f32], bins: &[f32], noise: &[Curve; 3], out: &mut [f32]) = ratios_row
+}
+
+/// The squares of a row of cells over their variances, and the variances of its pixels.
+#[inline(always)]
+fn ratios_row(cells: &CellRow<'_>, broad: &[f32], bins: &[f32], noise: &[Curve; 3], out: &mut [f32]) {
+    let columns = broad.len();
+    let (energies, out) = out.split_at_mut(columns);
+    let (offsets, out) = out.split_at_mut(columns);
+    let (broads, variances) = out.split_at_mut(columns);
+    for x in 0..columns {
+        let place = Place::at(bins[x]);
+        variances[x] = noise[0].at(place);
+        offsets[x] = noise[1].at(place);
+        broads[x] = noise[2].at(place);
+    }
+    let (energy, spread, [red, green, blue]) = (cells.energy, cells.spread, cells.means);
+    let (energy, spread, variances) = (&energy[..columns], &spread[..columns], &variances[..columns]);
+    let (red, green, blue) = (&red[..columns], &green[..columns], &blue[..columns]);
+    for x in 0..columns {
+        let own = 1.0 / (1.0 + spread[x]);
+        energies[x] = own * energy[x] / variances[x];
+        offsets[x] = own * square(&[red[x], green[x], blue[x]]) / offsets[x];
+        broads[x] = broad[x] / broads[x];
+    }
+}
+
+vectorised! {
+    fn believe(around: [&[f32]; 3], wider: f32, out: &mut [Trust]) -> u64 = believe_row
+}
+
+/// The trust in a row of cells, from the ratios of the rows above, at and below it; returns the sum of its shares.
+#[inline(always)]
+fn believe_row(around: [&[f32]; 3], wider: f32, out: &mut [Trust]) -> u64 {
+    let columns = out.len();
+    let [above, own, below] = around;
+    let variances = &own[3 * columns..];
+    let mut sum = 0;
+    let mut first = 0;
+    while first < columns {
+        let n = CHUNK.min(columns - first);
+        let mut shares = [f32::INFINITY; CHUNK];
+        for (kind, (from, to)) in [ENERGY, OFFSET, BROAD].into_iter().enumerate() {
+            // Sums down the columns, and of one more on either side; at the edges the column itself stands for it.
+            let mut down = [0.0f32; CHUNK + 2];
+            let at = kind * columns;
+            let (start, end) = (first.saturating_sub(1), (first + n + 1).min(columns));
+            let (a, b) = (&above[at + start..at + end], &below[at + start..at + end]);
+            let own = &own[at + start..at + end];
+            for (i, down) in down[start + 1 - first..][..end - start].iter_mut().enumerate() {
+                *down = a[i] + 2.0 * own[i] + b[i];
+            }
+            if first == 0 {
+                down[0] = down[1];
+            }
+            if first + n == columns {
+                down[n + 1] = down[n];
+            }
+            for (i, share) in shares.iter_mut().enumerate() {
+                let mean = (down[i] + 2.0 * down[i + 1] + down[i + 2]) * (1.0 / 16.0);
+                let fall = ((to * wider - mean) / ((to - from) * wider)).clamp(0.0, 1.0);
+                *share = if kind == 0 { fall } else { share.min(fall) };
+            }
+        }
+        let out = &mut out[first..first + n];
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = Trust {
+                share: shares[i],
+                precision: 1.0 / variances[first + i],
+            };
+        }
+        for share in &shares[..n] {
+            sum += u64::from((share * SHARE_UNITS + 0.5) as u32);
+        }
+        first += n;
+    }
+    sum
 }

@@ -9,6 +9,7 @@ use crate::cpu::engine::kernels::{
     winograd_scratch_len,
 };
 use crate::cpu::engine::plan::*;
+use crate::cpu::memory::prefetch;
 
 /// The approximate number of floats that a task of whole rows reads and writes.
 const TASK: usize = 64 * 1024;
@@ -39,7 +40,7 @@ pub fn scratch_len(step: &Step) -> usize {
     match step {
         Step::Conv(c) if c.kernel.is_tiled() => winograd_scratch_len(c.side, c.input.units.len(), c.output.units.len()),
         // Registers, and copies of operands at the end of a row.
-        Step::Program(p) => (p.registers + 3) * PIECE + p.lanes.len() * LANES,
+        Step::Program(p) => (p.registers + 3 + p.planes.len()) * PIECE + p.lanes.len() * LANES,
         _ => 0,
     }
 }
@@ -69,7 +70,10 @@ pub fn extent(step: &Step, width: usize, height: usize) -> Option<Extent> {
             let lanes = |i: &Image| i.units.len() * i.kind.lanes();
             by_rows(down, lanes(&c.input) + lanes(&c.output), reach)
         }
-        Step::Program(p) => by_rows(p.class.down, p.units.len() * p.class.kind.lanes(), 0),
+        Step::Program(p) => {
+            let units = p.units.len() + p.planes.len() + p.shuffled.len();
+            by_rows(p.class.down, units * p.class.kind.lanes(), 0)
+        }
         Step::Shuffle { down, .. } => by_rows(*down, 32, 0),
         Step::Move { channels, down } => by_rows(*down, 2 * channels.len(), 0),
         Step::Mean { input, .. } => by_rows(input.down, input.units.len() * input.kind.lanes(), 0),
@@ -231,13 +235,28 @@ impl BoundStep<'_> {
             Kind::Plane => (width, 1),
             Kind::Block => (width * LANES, LANES),
         };
-        // SAFETY: the scratch memory has room for all three.
-        let (registers, spare, lanes) = unsafe {
+        // SAFETY: the scratch memory has room for all four.
+        let (registers, planes, spare, lanes) = unsafe {
             (
                 scratch,
                 scratch.add(program.registers * PIECE),
-                scratch.add((program.registers + 3) * PIECE),
+                scratch.add((program.registers + program.planes.len()) * PIECE),
+                scratch.add((program.registers + program.planes.len() + 3) * PIECE),
             )
+        };
+        // Planes that are read as blocks, and those that blocks become, come behind the units.
+        let (strides, pointers) = (
+            &self.units[program.units.len()..],
+            &self.pointers[program.units.len()..],
+        );
+        let shuffle = |i: usize, piece: *mut f32, y: usize, x: usize, groups: usize, back: bool| {
+            let rows = strides[i].strides;
+            let block = Strides { x: LANES, y: 0 };
+            // SAFETY: a piece is in the scratch memory; planes cover the rows.
+            unsafe {
+                let plane = pointers[i].add(4 * y * rows.y + x / LANES * 4);
+                floats.shuffle_rows(plane, rows, piece, block, groups, 0, 1, back);
+            }
         };
         for (i, &(at, repeated)) in program.lanes.iter().enumerate() {
             for lane in 0..LANES {
@@ -249,6 +268,20 @@ impl BoundStep<'_> {
             for x in (0..row).step_by(PIECE) {
                 let len = PIECE.min(row - x);
                 let groups = len / LANES;
+                // The next piece is on its way while this one is computed.
+                let (next_y, next_x) = if x + PIECE < row { (y, x + PIECE) } else { (y + 1, 0) };
+                for (pointer, unit) in self.pointers.iter().zip(self.units).take(program.units.len()) {
+                    let at = pointer.wrapping_add(next_y * unit.strides.y + next_x / step * unit.strides.x);
+                    for i in 0..PIECE / LANES {
+                        prefetch(at.wrapping_add(i * (LANES / step * unit.strides.x)));
+                    }
+                }
+                for (pointer, unit) in pointers.iter().zip(strides) {
+                    for line in 0..PIECE / LANES {
+                        let (dy, dx) = (line % 4, line / 4 * LANES);
+                        prefetch(pointer.wrapping_add((4 * next_y + dy) * unit.strides.y + next_x / 4 + dx));
+                    }
+                }
                 // SAFETY: units cover the rows; what lies behind the last whole group is copied.
                 unsafe {
                     let find = |r: Ref, x: usize| match r {
@@ -260,6 +293,10 @@ impl BoundStep<'_> {
                             at: lanes.add(i * LANES),
                             step: 0,
                         },
+                        Ref::Plane(i) => Operand {
+                            at: planes.add(i * PIECE + x % PIECE),
+                            step: LANES,
+                        },
                         Ref::Unit(i) => {
                             let strides = self.units[i].strides;
                             Operand {
@@ -268,6 +305,9 @@ impl BoundStep<'_> {
                             }
                         }
                     };
+                    for i in 0..program.planes.len() {
+                        shuffle(i, planes.add(i * PIECE), y, x, groups, false);
+                    }
                     for i in &program.instructions {
                         if groups > 0 {
                             floats.apply(i.code, find(i.out, x), find(i.a, x), find(i.b, x), groups);
@@ -296,6 +336,16 @@ impl BoundStep<'_> {
                                 std::ptr::copy_nonoverlapping(out.at, find(i.out, x).at, left);
                             }
                         }
+                    }
+                    for (i, &(register, _)) in program.shuffled.iter().enumerate() {
+                        shuffle(
+                            program.planes.len() + i,
+                            registers.add(register * PIECE),
+                            y,
+                            x,
+                            groups,
+                            true,
+                        );
                     }
                 }
             }

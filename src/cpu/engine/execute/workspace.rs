@@ -229,7 +229,11 @@ fn stepped_units(step: &Step) -> Vec<(Unit, usize)> {
             all.extend(c.gated.iter().flat_map(|g| image(&g.image)));
             all
         }
-        Step::Program(p) => p.units.clone(),
+        Step::Program(p) => {
+            let shuffled = p.shuffled.iter().map(|s| s.1);
+            let planes = p.planes.iter().copied().chain(shuffled);
+            p.units.iter().copied().chain(planes.map(|u| (u, 1))).collect()
+        }
         Step::Shuffle { plane, block, .. } => vec![(*plane, 1), *block],
         Step::Move { channels, .. } => channels
             .iter()

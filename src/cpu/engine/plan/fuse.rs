@@ -37,6 +37,7 @@ impl Lowering<'_> {
         let (input, scale) = match self.place(node.inputs[0]) {
             Place::Image(image) => (image, None),
             Place::Scaled(image, at) => (image, Some(at)),
+            Place::Shuffled(plane) => (self.shuffle(node.inputs[0], plane), None),
             Place::Pooled(_) => unreachable!("shapes are checked when the graph is read"),
         };
         let input = self.bordered(input);
@@ -222,6 +223,8 @@ impl Lowering<'_> {
             registers: 0,
             units,
             lanes: vec![],
+            planes: vec![],
+            shuffled: vec![],
         }));
     }
 }

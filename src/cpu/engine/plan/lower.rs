@@ -3,6 +3,7 @@
 //! - The pixel shuffle, addition and activation that follow a convolution become part of its step.
 //! - A multiplication by pooled values that precedes a convolution is applied to its weights.
 //! - Element-wise operations are collected in one program until another operation needs one of their results.
+//! - Pixel shuffles between planes and blocks of 4×4 pixels are part of the element-wise operations beside them.
 //! - Slices, concatenations and pixel shuffles of whole blocks copy nothing: they are views of the same memory.
 
 use std::collections::HashMap;
@@ -23,6 +24,17 @@ pub enum Place {
     Pooled(usize),
     /// An image whose channels are still to be multiplied by pooled values.
     Scaled(Image, usize),
+    /// 4×4 pixels of a plane are the channels of a block; only element-wise operations read it.
+    Shuffled(Unit),
+}
+
+/// Where a result of a program goes as a plane.
+struct ShuffledTo {
+    /// The value, and which of its channels.
+    output: ValueId,
+    channel: usize,
+    /// The nodes that this takes the place of.
+    nodes: Vec<usize>,
 }
 
 /// A plan that steps are still added to.
@@ -197,6 +209,7 @@ impl Lowering<'_> {
         match self.place(id) {
             Place::Image(image) => image,
             Place::Scaled(image, _) => image,
+            Place::Shuffled(plane) => self.shuffle(id, plane),
             Place::Pooled(_) => unreachable!("shapes are checked when the graph is read"),
         }
     }
@@ -211,15 +224,64 @@ impl Lowering<'_> {
     /// Closes the program. Results that other steps read get memory.
     fn close(&mut self) {
         let Some(program) = self.program.take() else { return };
-        let mut images = HashMap::new();
+        let (mut images, mut planes) = (HashMap::new(), vec![]);
+        let mut shuffles: HashMap<ValueId, Image> = HashMap::new();
         for (id, used) in program.results() {
             if used < self.users[id].len() || self.graph.outputs.contains(&id) || self.is_bound(id) {
+                if let Some(to) = self.shuffled_to(&program, id) {
+                    let image = match shuffles.get(&to.output) {
+                        Some(image) => image.clone(),
+                        None => self.allocate(to.output),
+                    };
+                    shuffles.insert(to.output, image.clone());
+                    planes.push((id, image.units[to.channel]));
+                    for node in to.nodes {
+                        self.taken[node] = true;
+                    }
+                    self.places.insert(to.output, Place::Image(image));
+                    continue;
+                }
                 let image = self.allocate(id);
                 images.insert(id, image.clone());
                 self.places.insert(id, Place::Image(image));
             }
         }
-        self.plan.steps.push(Step::Program(program.finish(&images)));
+        self.plan.steps.push(Step::Program(program.finish(&images, &planes)));
+    }
+
+    /// If a result of the program is read outside it only by a pixel shuffle into planes, alone or side by side with other
+    /// such results: where it goes.
+    fn shuffled_to(&self, program: &ProgramBuilder, id: ValueId) -> Option<ShuffledTo> {
+        let (block, user) = (self.graph.values[id].channels == 16, self.outer_user(program, id)?);
+        let node = &self.graph.nodes[user];
+        let (parts, nodes) = match node.op {
+            Op::Concat => (&node.inputs[..], vec![user, self.sole_user(node.output)?]),
+            _ => (&node.inputs[..1], vec![user]),
+        };
+        let last = &self.graph.nodes[nodes[nodes.len() - 1]];
+        let Op::DepthToSpace { block: 4, crd } = last.op else {
+            return None;
+        };
+        let channels = self.graph.values[last.output].channels;
+        let fits = |&part: &ValueId| {
+            self.graph.values[part].channels == 16
+                && program.computes(part)
+                && self.outer_user(program, part) == Some(user)
+                && parts.iter().filter(|&&p| p == part).count() == 1
+        };
+        let planes = channels == parts.len() && Kind::of(channels) == Kind::Plane && (crd || channels == 1);
+        (block && planes && program.class().kind == Kind::Block && parts.iter().all(fits)).then(|| ShuffledTo {
+            output: last.output,
+            channel: parts.iter().position(|&p| p == id).unwrap_or(0),
+            nodes,
+        })
+    }
+
+    /// The only node outside the program that reads a result of it.
+    fn outer_user(&self, program: &ProgramBuilder, id: ValueId) -> Option<usize> {
+        let mut outside = (self.users[id].iter().copied()).filter(|&n| !program.computes(self.graph.nodes[n].output));
+        let found = outside.next()?;
+        (outside.next().is_none() && !self.graph.outputs.contains(&id)).then_some(found)
     }
 
     fn is_bound(&self, id: ValueId) -> bool {
@@ -258,7 +320,12 @@ impl Lowering<'_> {
                 }
                 self.each(node, Code::Binary(*op), frame)?;
             }
-            Op::Concat if frame => self.concat(node)?,
+            Op::Concat if frame => {
+                self.settle(node);
+                if !self.taken[n] {
+                    self.concat(node)?;
+                }
+            }
             Op::Concat => {
                 let to = self.pooled(graph.values[output].channels);
                 let mut at = to;
@@ -283,9 +350,21 @@ impl Lowering<'_> {
                 self.plan.steps.push(Step::Mean { input, to });
             }
             Op::SpaceToDepth { block } => self.space_to_depth(node, *block),
-            Op::DepthToSpace { block, crd } => self.depth_to_space(node, *block, *crd),
+            Op::DepthToSpace { block, crd } => {
+                self.settle(node);
+                if !self.taken[n] {
+                    self.depth_to_space(node, *block, *crd);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Closes the program if it computes what the node reads; the node may be part of it then.
+    fn settle(&mut self, node: &Node) {
+        if (self.program.as_ref()).is_some_and(|p| node.inputs.iter().any(|&i| p.computes(i))) {
+            self.close();
+        }
     }
 
     fn each(&mut self, node: &Node, code: Code, frame: bool) -> Result<()> {
@@ -334,6 +413,7 @@ impl Lowering<'_> {
                 Place::Image(image) if image.kind == class.kind => Operand::Image(image),
                 // A plane beside blocks: its one channel applies to all of theirs.
                 Place::Image(image) => Operand::Image(self.spread(&image)),
+                Place::Shuffled(plane) => Operand::Plane(plane),
                 Place::Scaled(..) => return Err(invalid("a product is used in two ways".into())),
             });
         }

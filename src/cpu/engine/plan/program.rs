@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::structure::{Class, Image, Instruction, Program, Ref, Unit};
-use crate::cpu::engine::graph::ValueId;
+use crate::cpu::engine::graph::{Binary, ValueId};
 use crate::cpu::engine::kernels::Code;
 
 /// What an operation takes.
@@ -13,6 +13,8 @@ pub enum Operand {
     Result(ValueId),
     /// An image of the same class.
     Image(Image),
+    /// A plane of which 4×4 pixels are the channels of a block.
+    Plane(Unit),
     /// Pooled values.
     Pooled { at: usize, channels: usize },
 }
@@ -34,6 +36,7 @@ pub struct ProgramBuilder {
     computed: HashMap<ValueId, (Vec<usize>, usize)>,
     units: Vec<(Unit, usize)>,
     lanes: Vec<(usize, bool)>,
+    planes: Vec<Unit>,
 }
 
 impl ProgramBuilder {
@@ -45,6 +48,7 @@ impl ProgramBuilder {
             computed: HashMap::new(),
             units: vec![],
             lanes: vec![],
+            planes: vec![],
         }
     }
 
@@ -89,6 +93,13 @@ impl ProgramBuilder {
                 OperandSource::Result(units[u.min(units.len() - 1)])
             }
             Operand::Image(image) => self.unit(image.units[u.min(image.units.len() - 1)], image.step),
+            &Operand::Plane(plane) => {
+                let found = self.planes.iter().position(|&p| p == plane);
+                OperandSource::Memory(Ref::Plane(found.unwrap_or_else(|| {
+                    self.planes.push(plane);
+                    self.planes.len() - 1
+                })))
+            }
             &Operand::Pooled { at, channels: 1 } => self.pooled(at, true),
             Operand::Pooled { at, .. } => {
                 let lanes = self.class.kind.lanes();
@@ -100,9 +111,27 @@ impl ProgramBuilder {
     /// Adds an operation of one or two operands that gives value `id`.
     pub fn add(&mut self, id: ValueId, channels: usize, code: Code, operands: &[Operand]) {
         let mut results = vec![];
-        for u in 0..channels.div_ceil(self.class.kind.lanes()) {
+        let units = channels.div_ceil(self.class.kind.lanes());
+        // Units that are divided by the same one are multiplied by its reciprocal, which is found once.
+        let by_one = match operands {
+            [_, b] if code == Code::Binary(Binary::Div) && units > 1 => {
+                let first = self.operand(b, 0);
+                (1..units).all(|u| self.operand(b, u) == first).then_some(first)
+            }
+            _ => None,
+        };
+        let reciprocal = by_one.map(|b| {
+            self.instructions.push((Code::Reciprocal, b, b));
+            OperandSource::Result(self.instructions.len() - 1)
+        });
+        let code = if reciprocal.is_some() {
+            Code::Binary(Binary::Mul)
+        } else {
+            code
+        };
+        for u in 0..units {
             let a = self.operand(&operands[0], u);
-            let b = operands.get(1).map_or(a, |o| self.operand(o, u));
+            let b = reciprocal.unwrap_or_else(|| operands.get(1).map_or(a, |o| self.operand(o, u)));
             results.push(self.instructions.len());
             self.instructions.push((code, a, b));
         }
@@ -116,8 +145,9 @@ impl ProgramBuilder {
         self.computed.insert(id, (results, 0));
     }
 
-    /// The program. Results that `images` contains are stored there, others are kept in registers.
-    pub fn finish(mut self, images: &HashMap<ValueId, Image>) -> Program {
+    /// The program. Results that `images` contains are stored there, others are kept in registers; those that `planes`
+    /// contains, of one block each, become 4×4 pixels of a plane at the end.
+    pub fn finish(mut self, images: &HashMap<ValueId, Image>, planes: &[(ValueId, Unit)]) -> Program {
         let mut stored = vec![None; self.instructions.len()];
         for (id, image) in images {
             for (&i, &unit) in self.computed[id].0.clone().iter().zip(&image.units) {
@@ -128,12 +158,19 @@ impl ProgramBuilder {
             }
         }
         let mut last = vec![0; self.instructions.len()];
+        let shuffled: Vec<_> = planes
+            .iter()
+            .map(|(id, unit)| (self.computed[id].0[0], *unit))
+            .collect();
         for (i, &(_, a, b)) in self.instructions.iter().enumerate() {
             for operand in [a, b] {
                 if let OperandSource::Result(r) = operand {
                     last[r] = i;
                 }
             }
+        }
+        for &(i, _) in &shuffled {
+            last[i] = usize::MAX;
         }
         let mut places: Vec<Ref> = vec![];
         let (mut free, mut registers) = (vec![], 0);
@@ -171,12 +208,18 @@ impl ProgramBuilder {
                 b: b_ref,
             });
         }
+        let shuffled = shuffled.into_iter().filter_map(|(i, unit)| match places[i] {
+            Ref::Register(register) => Some((register, unit)),
+            _ => None,
+        });
         Program {
             class: self.class,
             instructions,
             registers,
             units: self.units,
             lanes: self.lanes,
+            planes: self.planes,
+            shuffled: shuffled.collect(),
         }
     }
 }

@@ -175,6 +175,8 @@ pub enum Ref {
     Unit(usize),
     /// Pooled values, by their place in [`Program::lanes`].
     Lanes(usize),
+    /// 4×4 pixels of a plane as the channels of a block, by the plane's place in [`Program::planes`].
+    Plane(usize),
 }
 
 /// An instruction of a program.
@@ -203,6 +205,10 @@ pub struct Program {
     pub units: Vec<(Unit, usize)>,
     /// Pooled values that it reads: where they begin, and whether one is repeated.
     pub lanes: Vec<(usize, bool)>,
+    /// Planes four times as wide and high as its blocks that it reads, 4×4 pixels as the channels of a block.
+    pub planes: Vec<Unit>,
+    /// Registers whose channels are written as 4×4 pixels of a plane.
+    pub shuffled: Vec<(usize, Unit)>,
 }
 
 /// One channel of an image that is moved: a lane of a unit, with a step and an offset in pixels.
@@ -276,7 +282,15 @@ impl Step {
                     .flat_map(|i| i.units.iter().copied())
                     .collect()
             }
-            Step::Program(p) => p.units.iter().map(|u| u.0).collect(),
+            Step::Program(p) => {
+                let shuffled = p.shuffled.iter().map(|s| s.1);
+                p.units
+                    .iter()
+                    .map(|u| u.0)
+                    .chain(p.planes.iter().copied())
+                    .chain(shuffled)
+                    .collect()
+            }
             Step::Shuffle { plane, block, .. } => vec![*plane, block.0],
             Step::Move { channels, .. } => channels.iter().flat_map(|(a, b)| [a.unit, b.unit]).collect(),
             Step::Mean { input, .. } => input.units.clone(),

@@ -2,7 +2,7 @@
 
 use super::lower::{Lowering, Place};
 use super::structure::*;
-use crate::cpu::engine::graph::Node;
+use crate::cpu::engine::graph::{Node, Op, ValueId};
 use crate::error::Result;
 
 impl Lowering<'_> {
@@ -104,26 +104,41 @@ impl Lowering<'_> {
             self.places.insert(node.output, Place::Image(view(&input, block)));
             return;
         }
-        let output = self.allocate(node.output);
-        if input.kind == Kind::Plane && input.channels == 1 && block == 4 {
-            self.plan.steps.push(Step::Shuffle {
-                plane: input.units[0],
-                block: (output.units[0], output.step),
-                down: output.down,
-                back: false,
-            });
-        } else {
-            let moves = (0..output.channels).map(|c| {
-                let (place, source) = (c / input.channels, c % input.channels);
-                let from = channel(&input, source, block, (place / block, place % block));
-                (from, channel(&output, c, 1, (0, 0)))
-            });
-            self.plan.steps.push(Step::Move {
-                channels: moves.collect(),
-                down: output.down,
-            });
+        if input.kind == Kind::Plane && input.channels == 1 && input.step == 1 && block == 4 {
+            let plane = input.units[0];
+            let graph = self.graph;
+            let each = |&u: &usize| matches!(graph.nodes[u].op, Op::Unary(_) | Op::Binary(_));
+            if self.users[node.output].iter().all(each) && !graph.outputs.contains(&node.output) {
+                self.places.insert(node.output, Place::Shuffled(plane));
+            } else {
+                self.shuffle(node.output, plane);
+            }
+            return;
         }
+        let output = self.allocate(node.output);
+        let moves = (0..output.channels).map(|c| {
+            let (place, source) = (c / input.channels, c % input.channels);
+            let from = channel(&input, source, block, (place / block, place % block));
+            (from, channel(&output, c, 1, (0, 0)))
+        });
+        self.plan.steps.push(Step::Move {
+            channels: moves.collect(),
+            down: output.down,
+        });
         self.places.insert(node.output, Place::Image(output));
+    }
+
+    /// Turns 4×4 pixels of a plane into the channels of a value.
+    pub(crate) fn shuffle(&mut self, id: ValueId, plane: Unit) -> Image {
+        let output = self.allocate(id);
+        self.plan.steps.push(Step::Shuffle {
+            plane,
+            block: (output.units[0], output.step),
+            down: output.down,
+            back: false,
+        });
+        self.places.insert(id, Place::Image(output.clone()));
+        output
     }
 
     pub(crate) fn depth_to_space(&mut self, node: &Node, block: usize, crd: bool) {

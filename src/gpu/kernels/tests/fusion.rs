@@ -85,7 +85,7 @@ fn sequence(size: (usize, usize)) -> Vec<Frame> {
 struct Processor {
     fusion: Reference,
     image: Planes,
-    room: [Planes; 2],
+    room: Planes,
     pool: Pool,
 }
 
@@ -94,7 +94,7 @@ impl Processor {
         Self {
             fusion: Reference::new(size).unwrap(),
             image: Planes::new(3, size).unwrap(),
-            room: [3, 1].map(|channels| Planes::new(channels, size).unwrap()),
+            room: Planes::new(1, size).unwrap(),
             pool: Pool::new(0),
         }
     }
@@ -106,23 +106,16 @@ impl Processor {
         }
         if let Some((step, value)) = frame.damage {
             self.image.data.iter_mut().step_by(step).for_each(|v| *v = value);
-            self.fusion.damage_counts(step, value);
+            self.fusion.damage(&self.image, step, value);
         }
         self.fusion.remember(&mut self.image);
         self.image.data.copy_from_slice(&frame.picture.data);
         if frame.repeated && self.fusion.repeat(&mut self.image) {
             return false;
         }
-        let [expected, count] = &mut self.room;
         let capabilities = Capabilities::at(Level::Portable);
-        self.fusion.fuse(
-            &self.pool,
-            capabilities,
-            &mut self.image,
-            expected,
-            count,
-            frame.temporal,
-        )
+        let Self { image, room, pool, .. } = self;
+        self.fusion.fuse(pool, capabilities, image, room, frame.temporal)
     }
 }
 

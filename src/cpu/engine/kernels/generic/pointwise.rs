@@ -18,6 +18,8 @@ pub enum Code {
     Unary(Unary),
     /// On both.
     Binary(Binary),
+    /// One over the first operand.
+    Reciprocal,
 }
 
 /// An operand of one instruction for one piece.
@@ -66,6 +68,7 @@ pub unsafe fn apply<S: Simd>(code: Code, out: Operand, a: Operand, b: Operand, g
             Code::Unary(Unary::Sigmoid) => each!(S, out, a, b, groups, |x, _| sigmoid::<S>(x)),
             Code::Unary(Unary::Exp) => each!(S, out, a, b, groups, |x, _| exp::<S>(x)),
             Code::Unary(Unary::Log) => each!(S, out, a, b, groups, |x, _| log::<S>(x)),
+            Code::Reciprocal => each!(S, out, a, b, groups, |x, _| S::div(S::splat(1.0), x)),
             Code::Binary(Binary::Add) => each!(S, out, a, b, groups, |x, y| S::add(x, y)),
             Code::Binary(Binary::Sub) => each!(S, out, a, b, groups, |x, y| S::sub(x, y)),
             Code::Binary(Binary::Mul) => each!(S, out, a, b, groups, |x, y| S::mul(x, y)),
@@ -144,6 +147,7 @@ pub fn scalar(code: Code, x: f32, y: f32) -> f32 {
         Code::Unary(Unary::Sigmoid) => 1.0 / (1.0 + (-x).exp()),
         Code::Unary(Unary::Exp) => x.exp(),
         Code::Unary(Unary::Log) => x.max(f32::MIN_POSITIVE).ln(),
+        Code::Reciprocal => 1.0 / x,
         Code::Binary(Binary::Add) => x + y,
         Code::Binary(Binary::Sub) => x - y,
         Code::Binary(Binary::Mul) => x * y,
@@ -207,6 +211,7 @@ mod tests {
             }
             let mut positive = b.clone();
             check(Code::Unary(Unary::Log), &mut positive, &mut b);
+            check(Code::Reciprocal, &mut positive, &mut b);
             check(Code::Binary(Binary::Pow), &mut positive, &mut b);
         }
     }
