@@ -268,7 +268,8 @@ def busy(until):
 
 def overload(arguments):
     """A live source on a machine whose load comes and goes."""
-    width, height, fps, seconds = 1920, 1080, 30, arguments.seconds
+    fps, seconds = 30, arguments.seconds
+    width, height = map(int, arguments.size.split("x"))
     clip = decode(arguments.clips / "normal/street_pedestrians_720p.mp4", width, height, 24)
     rng = np.random.default_rng(1)
     frames = [darkened(f, height, 0.03, rng).tobytes() for f in clip]
@@ -337,6 +338,7 @@ def main():
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     parser.add_argument("--output", type=Path, default=Path("."))
     parser.add_argument("--seconds", type=int, default=120, help="length of overload")
+    parser.add_argument("--size", default="1920x1080", help="of overload's frames")
     parser.add_argument("--properties", default="", help="of the element in overload, as gst-launch-1.0 takes them")
     arguments = parser.parse_args()
     arguments.clips = arguments.shared / "data/video"
