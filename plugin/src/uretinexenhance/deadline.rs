@@ -7,8 +7,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The cost of each rung that makes a picture, against the first. What does not depend on the copy's size is in it.
+/// The cost of each rung that makes a picture, against the first, until it is measured.
 const COSTS: [f32; 3] = [1.0, 0.6, 0.4];
+/// The least that a measured cost is taken for: a trial frame may meet an idle moment.
+const LEAST_COST: f32 = 0.1;
 /// The rung on which frames go through untouched.
 const UNTOUCHED: usize = COSTS.len();
 /// Frames are looked at for this long.
@@ -42,6 +44,7 @@ pub(super) struct Ladder {
     since: Duration,
     on_trial: bool,
     wait: Duration,
+    costs: [f32; UNTOUCHED],
 }
 
 impl Default for Ladder {
@@ -52,6 +55,7 @@ impl Default for Ladder {
             since: Duration::ZERO,
             on_trial: false,
             wait: WAIT,
+            costs: COSTS,
         }
     }
 }
@@ -74,18 +78,23 @@ impl Ladder {
         }
     }
 
-    /// The rungs that make a picture.
-    pub fn rungs() -> std::ops::Range<usize> {
-        0..UNTOUCHED
-    }
+    /// How many rungs make a picture.
+    pub const RUNGS: usize = UNTOUCHED;
 
-    /// Begins where a trial frame of the first rung says that frames are done in time.
-    pub fn begin(&mut self, trial: Duration, deadline: Duration) {
-        let fits = |cost: &f32| trial.mul_f32(*cost) <= deadline;
+    /// Begins where a trial frame of each rung says that frames are done in time. No rung costs more than the one above.
+    pub fn begin(&mut self, trials: [Duration; UNTOUCHED], deadline: Duration) {
+        let full = trials[0].as_secs_f32().max(1e-6);
+        let mut most = 1.0f32;
+        let costs = trials.map(|trial| {
+            most = (trial.as_secs_f32() / full).clamp(LEAST_COST, most);
+            most
+        });
+        let fits = |trial: &Duration| *trial <= deadline;
         // The last rung that makes a picture is worth a try.
-        let rung = COSTS.iter().position(fits).unwrap_or(UNTOUCHED - 1);
+        let rung = trials.iter().position(fits).unwrap_or(UNTOUCHED - 1);
         *self = Self {
             rung,
+            costs,
             ..Self::default()
         };
     }
@@ -123,7 +132,7 @@ impl Ladder {
             let up = if few { 0 } else { self.rung - 1 };
             let fits = match p90 {
                 Some(p90) if !self.is_untouched() => {
-                    p90.mul_f32(COSTS[up] / COSTS[self.rung]) <= deadline.mul_f32(ROOM)
+                    p90.mul_f32(self.costs[up] / self.costs[self.rung]) <= deadline.mul_f32(ROOM)
                 }
                 // Nothing tells but a try.
                 _ => self.is_untouched(),
@@ -206,14 +215,36 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_frame_says_where_to_begin() {
+    fn trial_frames_say_where_to_begin() {
         let mut ladder = Ladder::default();
-        for (trial, rung) in [(10, 0), (30, 0), (45, 1), (70, 2), (500, 2)] {
-            ladder.begin(Duration::from_millis(trial), DEADLINE);
-            assert_eq!(ladder.rung(), rung, "{trial} ms");
+        for (trials, rung) in [
+            ([10, 6, 4], 0),
+            ([30, 20, 10], 0),
+            ([45, 27, 18], 1),
+            ([70, 42, 28], 2),
+            ([500, 300, 200], 2),
+        ] {
+            ladder.begin(trials.map(Duration::from_millis), DEADLINE);
+            assert_eq!(ladder.rung(), rung, "{trials:?} ms");
         }
         assert!(ladder.release(FRAME).is_some_and(|step| step.rung == 0));
         assert_eq!(ladder.release(FRAME), None);
+    }
+
+    /// Where frames are small, a copy of a quarter of the pixels saves next to nothing.
+    #[test]
+    fn rungs_that_cost_the_same_are_climbed_after_the_load() {
+        let mut ladder = Ladder::default();
+        ladder.begin([17, 18, 16].map(Duration::from_millis), DEADLINE);
+        let mut now = Duration::ZERO;
+        for (frames, time) in [(60, 40), (150, 17)] {
+            for _ in 0..frames {
+                now += FRAME;
+                let time = (!ladder.is_untouched()).then_some(Duration::from_millis(time));
+                ladder.add(now, time, DEADLINE, false);
+            }
+        }
+        assert_eq!(ladder.rung(), 0);
     }
 
     #[test]

@@ -60,8 +60,6 @@ pub(super) struct Worker {
     pub queue: FrameQueue,
     /// Whether a trial frame of the stream's size has been taken through what works on frames.
     tried: bool,
-    /// How long that took.
-    trial: Option<Duration>,
     ladder: Ladder,
     /// Whether the rungs are prepared for the stream.
     rungs_prepared: bool,
@@ -86,7 +84,6 @@ impl Worker {
             stream: None,
             queue: FrameQueue::new(settings.frames_in_flight),
             tried: false,
-            trial: None,
             ladder: Ladder::default(),
             rungs_prepared: false,
             light: None,
@@ -131,7 +128,7 @@ impl Worker {
         }
         if self.is_new(stream) {
             self.reset(Reset::NewFormat);
-            (self.tried, self.trial, self.rungs_prepared) = (false, None, false);
+            (self.tried, self.rungs_prepared) = (false, false);
             self.ladder = Ladder::default();
             self.take_rung();
         }
@@ -218,10 +215,9 @@ impl Worker {
         let trial = without_panic(|| enhancer.trial(&spec));
         self.tried = true;
         // If it fails, so does the first frame, which is reported.
-        self.trial = trial
+        trial
             .inspect_err(|e| gst::debug!(CAT, "a trial frame failed: {e}"))
-            .ok();
-        self.trial
+            .ok()
     }
 
     /// How many frames stay until the next one comes, and for how long each does.
@@ -383,8 +379,8 @@ impl Worker {
         settings.deadline(interval, live && self.has_rungs())
     }
 
-    /// Prepares the rungs, where that has not been done, so that a step costs no frame, and begins on the one that a trial
-    /// frame speaks for.
+    /// Prepares the rungs, where that has not been done, so that a step costs no frame, and begins on the one that trial
+    /// frames speak for.
     pub fn prepare_rungs(&mut self, deadline: Duration) {
         if std::mem::replace(&mut self.rungs_prepared, true) || !self.has_rungs() || self.queue.submitted() > 0 {
             return;
@@ -392,19 +388,21 @@ impl Worker {
         let Some(spec) = self.stream.as_ref().map(|stream| stream.spec) else {
             return;
         };
-        for rung in Ladder::rungs().rev() {
+        // Upwards, so that the first rung is the one prepared at the end.
+        let mut trials = [None; Ladder::RUNGS];
+        for rung in (0..Ladder::RUNGS).rev() {
             let pixels = self.pixels(rung);
             let enhancer = &mut self.enhancer.enhancer;
-            let prepared = without_panic(|| {
+            let tried = without_panic(|| {
                 enhancer.set_max_pixels(pixels)?;
-                enhancer.prepare(&spec)
+                enhancer.trial(&spec)
             });
-            if let Err(error) = prepared {
-                gst::debug!(CAT, "rung {rung} of the deadline is not prepared: {error}");
-            }
+            trials[rung] = tried
+                .inspect_err(|error| gst::debug!(CAT, "rung {rung} of the deadline is not prepared: {error}"))
+                .ok();
         }
-        if let Some(trial) = self.trial {
-            self.ladder.begin(trial, deadline);
+        if let [Some(full), Some(half), Some(quarter)] = trials {
+            self.ladder.begin([full, half, quarter], deadline);
             self.take_rung();
         }
     }
