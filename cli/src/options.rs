@@ -78,6 +78,7 @@ impl ValueEnum for PrecisionArg {
                     Precision::Fp32 => "32-bit floating point",
                     Precision::Fp16 => "16-bit floating point, on a GPU",
                     Precision::Bfp16 => "16-bit block floating point, on a processor with AVX-512 VNNI",
+                    Precision::Bf16 => "bfloat16, on a processor with AMX",
                     _ => "",
                 },
             ),

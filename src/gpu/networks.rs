@@ -44,7 +44,7 @@ impl Loaded {
     pub fn storage(&self) -> Storage {
         match self.precisions.planes() {
             Precision::Fp16 => Storage::F16,
-            Precision::Fp32 | Precision::Bfp16 => Storage::F32,
+            Precision::Fp32 | Precision::Bfp16 | Precision::Bf16 => Storage::F32,
         }
     }
 }

@@ -16,11 +16,13 @@ pub enum Precision {
     Fp16,
     /// 16-bit block floating point, on a processor: 16-bit integers that share a factor, with 32-bit sums.
     Bfp16,
+    /// 16-bit floating point with the exponents of 32-bit floats (bfloat16), on a processor, with 32-bit sums.
+    Bf16,
 }
 
 impl Precision {
     /// All formats.
-    pub const ALL: [Precision; 3] = [Precision::Fp32, Precision::Fp16, Precision::Bfp16];
+    pub const ALL: [Precision; 4] = [Precision::Fp32, Precision::Fp16, Precision::Bfp16, Precision::Bf16];
 
     /// The name that users see.
     pub const fn name(self) -> &'static str {
@@ -28,13 +30,14 @@ impl Precision {
             Precision::Fp32 => "fp32",
             Precision::Fp16 => "fp16",
             Precision::Bfp16 => "bfp16",
+            Precision::Bf16 => "bf16",
         }
     }
 
     /// The files of a pack that it is computed from.
     pub const fn variant(self) -> Variant {
         match self {
-            Precision::Fp32 | Precision::Bfp16 => Variant::Fp32,
+            Precision::Fp32 | Precision::Bfp16 | Precision::Bf16 => Variant::Fp32,
             Precision::Fp16 => Variant::Fp16,
         }
     }
@@ -109,11 +112,12 @@ mod tests {
 
     #[test]
     fn mixtures_are_displayed() {
-        use Precision::{Bfp16, Fp16, Fp32};
+        use Precision::{Bf16, Bfp16, Fp16, Fp32};
         for (formats, uniform, planes, text) in [
             ([Fp32; 4], Some(Fp32), Fp32, "fp32"),
             ([Fp16; 4], Some(Fp16), Fp16, "fp16"),
             ([Bfp16; 4], Some(Bfp16), Fp32, "bfp16"),
+            ([Bf16; 4], Some(Bf16), Fp32, "bf16"),
             ([Fp16, Fp32, Fp16, Fp16], None, Fp32, "fp16 (restoration in fp32)"),
             ([Fp16, Fp16, Fp16, Fp32], None, Fp32, "fp16 (adjustment in fp32)"),
             (

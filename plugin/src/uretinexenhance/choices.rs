@@ -55,6 +55,9 @@ pub enum Precision {
     /// 16-bit block floating point.
     #[enum_value(name = "16-bit block floating point, on a CPU with AVX-512 VNNI", nick = "bfp16")]
     Bfp16,
+    /// bfloat16.
+    #[enum_value(name = "bfloat16, on a CPU with AMX", nick = "bf16")]
+    Bf16,
 }
 
 impl From<Precision> for Option<uretinex::Precision> {
@@ -64,6 +67,7 @@ impl From<Precision> for Option<uretinex::Precision> {
             Precision::Fp32 => Some(uretinex::Precision::Fp32),
             Precision::Fp16 => Some(uretinex::Precision::Fp16),
             Precision::Bfp16 => Some(uretinex::Precision::Bfp16),
+            Precision::Bf16 => Some(uretinex::Precision::Bf16),
         }
     }
 }

@@ -432,7 +432,7 @@ fn obtained(column: usize, request: &Request<'_>) -> (usize, Vec<String>) {
         assert_eq!(names, ports, "{which:?}");
         let element = match precisions.planes() {
             Precision::Fp16 => Element::F16,
-            Precision::Fp32 | Precision::Bfp16 => Element::F32,
+            Precision::Fp32 | Precision::Bfp16 | Precision::Bf16 => Element::F32,
         };
         let tensors = engine.tensors();
         assert!(

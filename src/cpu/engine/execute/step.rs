@@ -5,8 +5,8 @@
 use super::schedule::Extent;
 use super::units::UnitAddress;
 use crate::cpu::engine::kernels::{
-    Gate, Kernels, LANES, Operand, PIECE, Product, Strides, TILE, Tail, WINOGRAD_STRIP, Winograd, constant, move_rows,
-    winograd_scratch_len,
+    Gate, Kernels, LANES, MatrixConv, Operand, PIECE, Product, Rounding, Strides, TILE, Tail, WINOGRAD_STRIP, Winograd,
+    constant, move_rows, winograd_scratch_len,
 };
 use crate::cpu::engine::plan::*;
 use crate::cpu::memory::prefetch;
@@ -39,6 +39,10 @@ pub struct BoundStep<'a> {
 pub fn scratch_len(step: &Step) -> usize {
     match step {
         Step::Conv(c) if c.kernel.is_tiled() => winograd_scratch_len(c.side, c.input.units.len(), c.output.units.len()),
+        Step::Conv(c) => match &c.kernel {
+            Kernel::Matrices { kernel, .. } => kernel.scratch_len(c.side, c.input.units.len()),
+            _ => 0,
+        },
         // Registers, and copies of operands at the end of a row.
         Step::Program(p) => (p.registers + 3 + p.planes.len()) * PIECE + p.lanes.len() * LANES,
         _ => 0,
@@ -67,7 +71,7 @@ pub fn extent(step: &Step, width: usize, height: usize) -> Option<Extent> {
                     reach: reach.max(down),
                 });
             }
-            let lanes = |i: &Image| i.units.len() * i.kind.lanes();
+            let lanes = floats_of_pixel;
             by_rows(down, lanes(&c.input) + lanes(&c.output), reach)
         }
         Step::Program(p) => {
@@ -76,9 +80,15 @@ pub fn extent(step: &Step, width: usize, height: usize) -> Option<Extent> {
         }
         Step::Shuffle { down, .. } => by_rows(*down, 32, 0),
         Step::Move { channels, down } => by_rows(*down, 2 * channels.len(), 0),
-        Step::Mean { input, .. } => by_rows(input.down, input.units.len() * input.kind.lanes(), 0),
+        Step::Round { input, output, .. } => by_rows(input.down, floats_of_pixel(input) + floats_of_pixel(output), 0),
+        Step::Mean { input, .. } => by_rows(input.down, floats_of_pixel(input), 0),
         Step::Pooled(_) => return None,
     })
+}
+
+/// Floats that the units of an image have room for in a pixel.
+fn floats_of_pixel(image: &Image) -> usize {
+    image.units.len() * image.kind.memory().lanes()
 }
 
 impl BoundStep<'_> {
@@ -109,6 +119,7 @@ impl BoundStep<'_> {
                     )
                 }
                 Step::Move { channels, down } => self.moves(channels, *down, y0, y1),
+                Step::Round { input, scale, .. } => self.round(input, *scale, y0, y1),
                 Step::Mean { input, .. } => self.row_sums(input, y0, y1),
                 Step::Pooled(_) => {}
             }
@@ -118,9 +129,11 @@ impl BoundStep<'_> {
     unsafe fn conv(&self, conv: &Conv, task: usize, y0: usize, y1: usize, scratch: *mut f32) {
         let (inputs, rest) = self.pointers.split_at(conv.input.units.len());
         let (outputs, rest) = rest.split_at(conv.output.units.len());
+        let (rounded, rest) = rest.split_at(conv.rounded.as_ref().map_or(0, |r| r.units.len()));
         let (residuals, gated) = rest.split_at(conv.residual.as_ref().map_or(0, |r| r.units.len()));
         let (input, rest) = self.units.split_at(inputs.len());
         let (output, rest) = rest.split_at(outputs.len());
+        let (rounded_units, rest) = rest.split_at(rounded.len());
         let (residual, gated_units) = rest.split_at(residuals.len());
         let strides = |units: &[UnitAddress]| units.first().map_or(Strides { x: 0, y: 0 }, |u| u.strides);
         let (width, height) = (self.frame.0 / conv.input.down, self.frame.1 / conv.input.down);
@@ -185,6 +198,38 @@ impl BoundStep<'_> {
                         .map_or(std::ptr::null(), |(from, _)| self.pooled[from..].as_ptr());
                     kernel.strip(&args, packed, factors, task, scratch);
                 }
+                Kernel::Matrices { kernel, packed } => {
+                    // The results lie in one image, or in two.
+                    let of = |kind: Kind| match conv.output.kind == kind {
+                        true => (outputs, strides(output)),
+                        false => (&[][..], strides(&[])),
+                    };
+                    let ((blocks, block), (planes, plane)) = (of(Kind::Block), of(Kind::Plane));
+                    let (units, unit) = match &conv.rounded {
+                        Some(_) => (rounded, strides(rounded_units)),
+                        None => of(Kind::Paired),
+                    };
+                    let args = MatrixConv {
+                        kernel: conv.side,
+                        inputs,
+                        input: strides(input),
+                        packed,
+                        channels: conv.output.channels,
+                        blocks,
+                        block,
+                        units,
+                        unit,
+                        planes,
+                        plane,
+                        residuals,
+                        residual: strides(residual),
+                        slope: conv.slope,
+                        gated,
+                        gated_strides: strides(gated_units),
+                        gate: conv.gated.as_ref().map_or(Gate::Slope, |g| g.gate),
+                    };
+                    kernel.rows(&args, width, y0, y1, scratch);
+                }
                 Kernel::Direct(packed) => {
                     for (at, first, chunk) in packed.layout() {
                         let weights = weights(packed.weights.as_ptr()).add(at);
@@ -227,13 +272,29 @@ impl BoundStep<'_> {
         }
     }
 
+    unsafe fn round(&self, input: &Image, scale: Option<usize>, y0: usize, y1: usize) {
+        let Some(kernel) = self.kernels.matrices else { return };
+        let (inputs, outputs) = self.pointers.split_at(input.units.len());
+        let (from, to) = self.units.split_at(inputs.len());
+        let args = Rounding {
+            inputs: constant(inputs),
+            input: from[0].strides,
+            factors: scale.map_or(std::ptr::null(), |at| self.pooled[at..].as_ptr()),
+            outputs,
+            output: to[0].strides,
+            channels: input.channels,
+        };
+        // SAFETY: guaranteed by the caller; pooled values come in whole groups of 16.
+        unsafe { kernel.round_rows(&args, self.frame.0 / input.down, y0, y1) }
+    }
+
     unsafe fn program(&self, program: &Program, y0: usize, y1: usize, scratch: *mut f32) {
         let floats = self.kernels.floats;
         // Floats of a row, which end in the middle of a group for planes only.
         let width = self.frame.0 / program.class.down;
         let (row, step) = match program.class.kind {
             Kind::Plane => (width, 1),
-            Kind::Block => (width * LANES, LANES),
+            _ => (width * LANES, LANES),
         };
         // SAFETY: the scratch memory has room for all four.
         let (registers, planes, spare, lanes) = unsafe {

@@ -225,6 +225,7 @@ fn stepped_units(step: &Step) -> Vec<(Unit, usize)> {
         Step::Conv(c) => {
             let mut all = image(&c.input);
             all.extend(image(&c.output));
+            all.extend(c.rounded.iter().flat_map(image));
             all.extend(c.residual.iter().flat_map(image));
             all.extend(c.gated.iter().flat_map(|g| image(&g.image)));
             all
@@ -239,6 +240,7 @@ fn stepped_units(step: &Step) -> Vec<(Unit, usize)> {
             .iter()
             .flat_map(|(a, b)| [(a.unit, a.unit_step), (b.unit, b.unit_step)])
             .collect(),
+        Step::Round { input, output, .. } => [image(input), image(output)].concat(),
         Step::Mean { input, .. } => image(input),
         Step::Pooled(_) => vec![],
     }
@@ -251,7 +253,7 @@ fn shapes(plans: &[&Plan], width: usize, height: usize) -> HashMap<Class, Shape>
     for step in plans.iter().flat_map(|p| &p.steps) {
         let Step::Conv(conv) = step else { continue };
         let class = Class {
-            kind: conv.input.kind,
+            kind: conv.input.kind.memory(),
             down: conv.input.down / conv.input.step,
         };
         let half = conv.side / 2;

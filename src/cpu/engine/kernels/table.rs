@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::floats::FloatKernels;
+use super::matrices::MatrixKernel;
 use super::portable::PortableKernels;
 use super::products::ProductKernel;
 use crate::cpu::capabilities::Capabilities;
@@ -10,6 +11,7 @@ use crate::pack::Precision;
 
 type NewFloats = fn(Capabilities) -> Option<&'static dyn FloatKernels>;
 type NewProducts = fn(Capabilities) -> Option<&'static dyn ProductKernel>;
+type NewMatrices = fn(Capabilities) -> Option<&'static dyn MatrixKernel>;
 
 /// Kernels on 32-bit floats, best first; the portable ones come after them.
 const FLOATS: &[NewFloats] = &[
@@ -27,6 +29,12 @@ const PRODUCTS: &[NewProducts] = &[
     super::vnni::Avx512Vnni::available,
 ];
 
+/// Kernels for whole convolutions in other number formats, best first.
+const MATRICES: &[NewMatrices] = &[
+    #[cfg(target_arch = "x86_64")]
+    super::amx::AmxBf16::available,
+];
+
 /// The kernels that a network runs with.
 #[derive(Clone, Copy)]
 pub struct Kernels {
@@ -34,6 +42,8 @@ pub struct Kernels {
     pub floats: &'static dyn FloatKernels,
     /// For the products inside Winograd's filtering; 32-bit floats if none.
     pub products: Option<&'static dyn ProductKernel>,
+    /// For convolutions of blocks of channels; in the formats above if none.
+    pub matrices: Option<&'static dyn MatrixKernel>,
 }
 
 impl Kernels {
@@ -43,6 +53,7 @@ impl Kernels {
         Self {
             floats: best.unwrap_or(PortableKernels::ANYWHERE),
             products: None,
+            matrices: None,
         }
     }
 
@@ -52,11 +63,14 @@ impl Kernels {
         if precision == Precision::Fp32 {
             return Some(floats);
         }
-        let mut products = PRODUCTS.iter().filter_map(|new| new(capabilities));
-        products.find(|p| p.precision() == precision).map(|products| Self {
-            products: Some(products),
+        let products = PRODUCTS.iter().filter_map(|new| new(capabilities));
+        let matrices = MATRICES.iter().filter_map(|new| new(capabilities));
+        let found = Self {
+            products: products.into_iter().find(|p| p.precision() == precision),
+            matrices: matrices.into_iter().find(|m| m.precision() == precision),
             ..floats
-        })
+        };
+        (found.precision() == precision).then_some(found)
     }
 
     /// All float kernels, and all others with the best float kernels.
@@ -64,34 +78,53 @@ impl Kernels {
     pub fn all(capabilities: Capabilities) -> Vec<Self> {
         let floats = FLOATS.iter().filter_map(|new| new(capabilities));
         let floats = floats.chain([PortableKernels::ANYWHERE]);
-        let mut all: Vec<_> = floats.map(|floats| Self { floats, products: None }).collect();
+        let floats = floats.map(|floats| Self {
+            floats,
+            products: None,
+            matrices: None,
+        });
+        let mut all: Vec<_> = floats.collect();
         let products = PRODUCTS.iter().filter_map(|new| new(capabilities));
         let best = Self::floats(capabilities);
         all.extend(products.map(|p| Self {
             products: Some(p),
             ..best
         }));
+        let matrices = MATRICES.iter().filter_map(|new| new(capabilities));
+        all.extend(matrices.map(|m| Self {
+            matrices: Some(m),
+            ..best
+        }));
         all
     }
 
-    /// The number format of the products inside Winograd's filtering.
+    /// The number format of the products that are most of the work.
     pub fn precision(&self) -> Precision {
-        self.products.map_or(Precision::Fp32, |p| p.precision())
+        let matrices = self.matrices.map(|m| m.precision());
+        let products = self.products.map(|p| p.precision());
+        matrices.or(products).unwrap_or_default()
+    }
+}
+
+impl Kernels {
+    /// The name of the kernel that computes in a format other than 32-bit floats.
+    fn other(&self) -> Option<&'static str> {
+        self.matrices.map(|m| m.name()).or(self.products.map(|p| p.name()))
     }
 }
 
 impl PartialEq for Kernels {
     fn eq(&self, other: &Self) -> bool {
-        let names = |k: &Self| (k.floats.name(), k.products.map(|p| p.name()), k.precision());
+        let names = |k: &Self| (k.floats.name(), k.other(), k.precision());
         names(self) == names(other)
     }
 }
 
 impl fmt::Display for Kernels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.products {
+        match self.other() {
             None => f.write_str(self.floats.name()),
-            Some(p) => write!(f, "{}, {} by {}", self.floats.name(), p.precision().name(), p.name()),
+            Some(name) => write!(f, "{}, {} by {name}", self.floats.name(), self.precision().name()),
         }
     }
 }
@@ -118,6 +151,13 @@ mod tests {
             let found = Kernels::new(capabilities, Precision::Bfp16);
             assert_eq!(found.is_some(), bfp16, "{level}");
             assert!(found.is_none_or(|k| k.precision() == Precision::Bfp16), "{level}");
+            // AMX besides needs the system's permission.
+            let amx = Extensions::AMX_TILE
+                .with(Extensions::AMX_BF16)
+                .with(Extensions::AVX512BF16);
+            let found = Kernels::new(capabilities, Precision::Bf16);
+            assert!(found.is_none() || has(Extensions::VECTORS_512.with(amx)), "{level}");
+            assert!(found.is_none_or(|k| k.precision() == Precision::Bf16), "{level}");
             assert!(Kernels::new(capabilities, Precision::Fp32) == Some(Kernels::floats(capabilities)));
             assert!(Kernels::new(capabilities, Precision::Fp16).is_none(), "{level}");
         }

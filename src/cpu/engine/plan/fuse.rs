@@ -5,7 +5,7 @@ use super::lower::{Lowering, Place};
 use super::structure::*;
 use super::views::view;
 use crate::cpu::engine::graph::{Binary, Filter, Node, Op, Space, Unary, ValueId};
-use crate::cpu::engine::kernels::{Code, Five, Gate, Packed, Three, transform_filter};
+use crate::cpu::engine::kernels::{Code, Five, Gate, MatrixKernel, Packed, Three, transform_filter};
 use crate::error::Result;
 
 impl Lowering<'_> {
@@ -34,13 +34,14 @@ impl Lowering<'_> {
 
     pub(crate) fn conv(&mut self, node: &Node, filter: &Filter) -> Result<()> {
         let graph = self.graph;
-        let (input, scale) = match self.place(node.inputs[0]) {
-            Place::Image(image) => (image, None),
-            Place::Scaled(image, at) => (image, Some(at)),
-            Place::Shuffled(plane) => (self.shuffle(node.inputs[0], plane), None),
-            Place::Pooled(_) => unreachable!("shapes are checked when the graph is read"),
+        let matrices = self.matrices(node);
+        let (input, scale) = match matrices {
+            Some(_) => (self.round(node.inputs[0]), None),
+            None => {
+                let (image, scale) = self.scaled_image(node.inputs[0]);
+                (self.bordered(image), scale)
+            }
         };
-        let input = self.bordered(input);
         let mut filter = filter.clone();
         let mut last = node.output;
         // A pixel shuffle into whole blocks is a view of the memory that the results are written to.
@@ -80,7 +81,7 @@ impl Lowering<'_> {
         let blocks = Kind::of(graph.values[last].channels) == Kind::Block;
         let direct = blocks && !(whole && matches!(filter.kernel, 3 | 5));
         let mut gated = None;
-        if direct && shuffle == 1 && residual.is_none() {
+        if (direct || matrices.is_some()) && blocks && shuffle == 1 && residual.is_none() {
             gated = self.gated(last);
         }
         let mut slope = 1.0;
@@ -95,15 +96,25 @@ impl Lowering<'_> {
             last = product;
             gated
         });
-        let output = self.allocate(last);
-        self.places.insert(last, Place::Image(output.clone()));
+        let (output, rounded) = match matrices {
+            Some(_) => self.allocate_for_readers(last, shuffle),
+            None => (self.allocate(last), None),
+        };
+        if output.kind != Kind::Paired {
+            self.places.insert(last, Place::Image(output.clone()));
+        }
         let chunk_blocks = self.kernels.floats.chunk_blocks();
-        let kernel = match (output.kind, filter.kernel) {
-            (Kind::Plane, _) if whole && scale.is_none() => Kernel::Tail(TailPart::pack(&filter)?),
-            (Kind::Plane, _) => Kernel::Planes(Packed::direct(chunk_blocks, &filter)?),
-            (Kind::Block, 3) if !direct => self.winograd(&filter, 6, transform_filter::<Three>)?,
-            (Kind::Block, 5) if !direct => self.winograd(&filter, 8, transform_filter::<Five>)?,
-            (Kind::Block, _) => Kernel::Direct(Packed::direct(chunk_blocks, &filter)?),
+        let kernel = if let Some(kernel) = matrices {
+            let packed = kernel.pack(&filter)?;
+            Kernel::Matrices { kernel, packed }
+        } else {
+            match (output.kind, filter.kernel) {
+                (Kind::Plane, _) if whole && scale.is_none() => Kernel::Tail(TailPart::pack(&filter)?),
+                (Kind::Plane, _) => Kernel::Planes(Packed::direct(chunk_blocks, &filter)?),
+                (Kind::Block, 3) if !direct => self.winograd(&filter, 6, transform_filter::<Three>)?,
+                (Kind::Block, 5) if !direct => self.winograd(&filter, 8, transform_filter::<Five>)?,
+                (_, _) => Kernel::Direct(Packed::direct(chunk_blocks, &filter)?),
+            }
         };
         let scale = scale.map(|from| {
             let at = self.plan.scaled;
@@ -117,12 +128,95 @@ impl Lowering<'_> {
             side: filter.kernel,
             input,
             output: view(&output, shuffle),
+            rounded: rounded.map(|r| view(&r, shuffle)),
             residual,
             slope,
             gated,
             scale,
         })));
         Ok(())
+    }
+
+    /// The kernel that computes a convolution by products of matrices, if that is how it is computed: of blocks of
+    /// channels, in precisions that have such a kernel.
+    fn matrices(&self, node: &Node) -> Option<&'static dyn MatrixKernel> {
+        let value = &self.graph.values[node.inputs[0]];
+        let over_frame = value.space != Space::Pooled && Kind::of(value.channels) == Kind::Block;
+        let conv = matches!(node.op, Op::Conv(_));
+        self.kernels.matrices.filter(|_| conv && over_frame)
+    }
+
+    /// Where a convolution's input lies, and the pooled values that its channels are still to be multiplied by.
+    fn scaled_image(&mut self, id: ValueId) -> (Image, Option<usize>) {
+        match self.place(id) {
+            Place::Image(image) => (image, None),
+            Place::Scaled(image, at) => (image, Some(at)),
+            Place::Shuffled(plane) => (self.shuffle(id, plane), None),
+            Place::Pooled(_) => unreachable!("shapes are checked when the graph is read"),
+        }
+    }
+
+    /// A value in 16-bit floating point, multiplied by its pooled values. It is rounded once.
+    fn round(&mut self, id: ValueId) -> Image {
+        if let Some(image) = self.rounded.get(&id) {
+            return image.clone();
+        }
+        let (input, scale) = self.scaled_image(id);
+        let output = self.allocate_rounded(id);
+        self.plan.steps.push(Step::Round {
+            input,
+            output: output.clone(),
+            scale,
+        });
+        output
+    }
+
+    /// Allocates an image in 16-bit floating point for a value, which has one from here on.
+    fn allocate_rounded(&mut self, id: ValueId) -> Image {
+        let value = &self.graph.values[id];
+        let Space::Frame { down } = value.space else {
+            unreachable!("only values over the frame have images");
+        };
+        let units = (0..value.channels.div_ceil(Kind::Paired.lanes())).map(|_| {
+            self.plan.slots.push(Class {
+                kind: Kind::Paired.memory(),
+                down,
+            });
+            Unit::Slot {
+                slot: self.plan.slots.len() - 1,
+                dy: 0,
+                dx: 0,
+            }
+        });
+        let image = Image {
+            kind: Kind::Paired,
+            down,
+            step: 1,
+            channels: value.channels,
+            units: units.collect(),
+        };
+        self.rounded.insert(id, image.clone());
+        image
+    }
+
+    /// Allocates what the readers of a convolution's result need: an image in floats, one in 16-bit floating point, or
+    /// both, of which the second comes second.
+    fn allocate_for_readers(&mut self, id: ValueId, shuffle: usize) -> (Image, Option<Image>) {
+        let graph = self.graph;
+        let channels = graph.values[id].channels;
+        let whole = shuffle == 1 || channels.is_multiple_of(Kind::Paired.lanes());
+        let readers = &self.users[id];
+        let by_matrices = readers
+            .iter()
+            .filter(|&&n| self.matrices(&graph.nodes[n]).is_some())
+            .count();
+        if by_matrices == 0 || !whole || Kind::of(channels) == Kind::Plane {
+            return (self.allocate(id), None);
+        }
+        if by_matrices == readers.len() && !graph.outputs.contains(&id) {
+            return (self.allocate_rounded(id), None);
+        }
+        (self.allocate(id), Some(self.allocate_rounded(id)))
     }
 
     /// If the activation of `x` is used for one multiplication only: the image that it is multiplied by, and the

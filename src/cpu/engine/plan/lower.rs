@@ -43,6 +43,8 @@ pub struct Lowering<'a> {
     pub(crate) kernels: Kernels,
     pub(crate) plan: Plan,
     pub(crate) places: HashMap<ValueId, Place>,
+    /// Where values lie in 16-bit floating point, besides or instead of their place.
+    pub(crate) rounded: HashMap<ValueId, Image>,
     /// Channels that are written to the caller's planes by the step that computes them.
     bound: HashMap<(ValueId, usize), Unit>,
     pub(crate) users: Vec<Vec<usize>>,
@@ -74,6 +76,7 @@ pub fn lower(graph: &Graph, kernels: Kernels) -> Result<Plan> {
             ..Plan::default()
         },
         places: HashMap::new(),
+        rounded: HashMap::new(),
         bound: HashMap::new(),
         users,
         taken: vec![false; graph.nodes.len()],

@@ -1,7 +1,9 @@
 //! What a plan consists of: steps on images, images made of units, units in slots of memory.
 
 use crate::cpu::engine::graph::Filter;
-use crate::cpu::engine::kernels::{Code, Gate, Packed, PackedProducts, ProductKernel, TAIL_OUTPUTS};
+use crate::cpu::engine::kernels::{
+    Code, Gate, MatrixKernel, PAIRED_LANES, Packed, PackedMatrices, PackedProducts, ProductKernel, TAIL_OUTPUTS,
+};
 use crate::cpu::memory::Floats;
 use crate::error::Result;
 
@@ -12,6 +14,8 @@ pub enum Kind {
     Plane,
     /// 16 channels of a pixel side by side.
     Block,
+    /// 32 channels of a pixel side by side in 16-bit floating point, in memory like a block's.
+    Paired,
 }
 
 /// Values of this many channels and more lie in blocks, others in planes.
@@ -32,11 +36,20 @@ impl Kind {
         match self {
             Kind::Plane => 1,
             Kind::Block => 16,
+            Kind::Paired => PAIRED_LANES,
+        }
+    }
+
+    /// The kind of its memory, and of the floats that fit in a pixel: plane or block.
+    pub fn memory(self) -> Self {
+        match self {
+            Kind::Paired => Kind::Block,
+            other => other,
         }
     }
 }
 
-/// A kind of memory: planes or blocks whose sides are the frame's divided by `down`, with zeros around them.
+/// A class of memory: planes or blocks whose sides are the frame's divided by `down`, with zeros around them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Class {
     /// Plane or block.
@@ -86,10 +99,15 @@ pub enum Kernel {
         kernel: &'static dyn ProductKernel,
         packed: PackedProducts,
     },
+    /// Row by row from units in 16-bit floating point, to any kind of image.
+    Matrices {
+        kernel: &'static dyn MatrixKernel,
+        packed: PackedMatrices,
+    },
 }
 
 impl Kernel {
-    /// Whether it works on tiles.
+    /// Whether it works on Winograd's tiles.
     pub fn is_tiled(&self) -> bool {
         matches!(self, Kernel::Winograd(_) | Kernel::Products { .. })
     }
@@ -146,14 +164,16 @@ pub struct Conv {
     pub input: Image,
     /// What it writes. Its sides are the input's.
     pub output: Image,
+    /// With [`Kernel::Matrices`]: the same in 16-bit floating point.
+    pub rounded: Option<Image>,
     /// Added before the activation.
     pub residual: Option<Image>,
     /// max(x, slope · x)
     pub slope: f32,
-    /// An image that the result is multiplied by; with [`Kernel::Direct`] only.
+    /// An image that the result is multiplied by; with [`Kernel::Direct`] and [`Kernel::Matrices`] only.
     pub gated: Option<Gated>,
     /// Factors of the input channels: where they begin among the pooled values, and where the weights that they are
-    /// multiplied into begin in the workspace.
+    /// multiplied into begin in the workspace. None with [`Kernel::Matrices`].
     pub scale: Option<(usize, usize)>,
 }
 
@@ -263,6 +283,12 @@ pub enum Step {
         channels: Vec<(Channel, Channel)>,
         down: usize,
     },
+    /// Blocks become units in 16-bit floating point, multiplied by the pooled values that begin at `scale`.
+    Round {
+        input: Image,
+        output: Image,
+        scale: Option<usize>,
+    },
     /// The mean of each channel, written to the pooled values from `to` on.
     Mean { input: Image, to: usize },
     /// Work on pooled values.
@@ -275,7 +301,13 @@ impl Step {
         match self {
             Step::Conv(c) => {
                 let gated = c.gated.as_ref().map(|g| &g.image);
-                let images = [Some(&c.input), Some(&c.output), c.residual.as_ref(), gated];
+                let images = [
+                    Some(&c.input),
+                    Some(&c.output),
+                    c.rounded.as_ref(),
+                    c.residual.as_ref(),
+                    gated,
+                ];
                 images
                     .into_iter()
                     .flatten()
@@ -293,6 +325,7 @@ impl Step {
             }
             Step::Shuffle { plane, block, .. } => vec![*plane, block.0],
             Step::Move { channels, .. } => channels.iter().flat_map(|(a, b)| [a.unit, b.unit]).collect(),
+            Step::Round { input, output, .. } => input.units.iter().chain(&output.units).copied().collect(),
             Step::Mean { input, .. } => input.units.clone(),
             Step::Pooled(_) => vec![],
         }

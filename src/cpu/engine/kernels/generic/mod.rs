@@ -18,6 +18,8 @@ pub(super) use direct::{rows, rows_to_planes, tail_rows};
 pub(crate) use packed::Packed;
 pub(crate) use points::{Five, TILE, Three, transform_filter};
 pub(super) use pointwise::apply;
+#[cfg(target_arch = "x86_64")]
+pub(super) use pointwise::sigmoid;
 pub(crate) use pointwise::{Code, Operand, PIECE, scalar};
 #[cfg(target_arch = "x86_64")]
 pub(super) use product::MAX_CHUNK;
