@@ -6,7 +6,7 @@ Needs numpy, pillow and onnx, and each peer that is to be measured: onnxruntime,
     python benches/peers.py --model full --sizes 640x360 1280x720 --threads 2 --rounds 5
 
 Every round takes one frame through each peer and a few through `uretinex bench`, so that all of them see the same
-load from others on the machine. All work in FP32, and `uretinex` in precision=bfp16 too where the processor has it.
+load from others on the machine. All work in FP32, and `uretinex` in bfp16 and bf16 too where the processor has them.
 Peers start from planes of floats and do the P/Q updates in NumPy; `uretinex` starts from NV12 and ends there. Times
 are milliseconds for each frame.
 
@@ -32,7 +32,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "training"))
 from netpack.manifest import files_of, read_manifest  # noqa: E402
 
-PRECISIONS = ("fp32", "bfp16")
+PRECISIONS = ("fp32", "bfp16", "bf16")
 
 
 def files(folder):
@@ -195,7 +195,7 @@ def ours(binary, model, size, threads, frames, precision):
     command = [binary, "bench", "--model", model, "--backend", "cpu", "--size", size, "--precision", precision]
     command += ["--threads", str(threads), "--frames", str(frames), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0 and precision == "bfp16" and "precision=bfp16" in done.stderr:
+    if done.returncode != 0 and precision != "fp32" and f"precision={precision}" in done.stderr:
         return None
     done.check_returncode()
     return json.loads(done.stdout)["milliseconds"]["total"]
@@ -285,7 +285,8 @@ def main():
             found = np.asarray(Image.open(bright).convert("RGB")).astype(np.float32).transpose(2, 0, 1)[None] / 255
 
         print(f"\n{manifest['name']} at {size}, {args.threads} threads, {args.rounds} rounds; ratios of medians, of minima")
-        print(f"{'':24}{'median':>10}{'minimum':>10}{'to fp32':>14}{'to bfp16':>14}{'difference':>12}")
+        to = "".join(f"{f'to {precision}':>14}" for precision in PRECISIONS)
+        print(f"{'':24}{'median':>10}{'minimum':>10}{to}{'difference':>12}")
 
         def row(name, t, difference=""):
             ratios = "".join(

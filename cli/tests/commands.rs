@@ -227,7 +227,8 @@ fn a_precision_is_used_or_refused_with_those_that_there_are() {
         }
         assert_well(&out);
         let found: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-        assert_eq!(found["precision"], precision);
+        let mixed = if precision == "bf16" { "mixed" } else { precision };
+        assert_eq!(found["precision"], mixed);
         assert_eq!(found["precisions"]["restoration"], precision);
     }
 }

@@ -12,7 +12,7 @@ use crate::cpu::threads::Pool;
 use crate::cpu::update::update;
 use crate::error::Result;
 use crate::frame::{Frame, FrameMut};
-use crate::pack::{Precision, Precisions, Subnetwork};
+use crate::pack::{Precisions, Subnetwork};
 use crate::stages::{Plan, Quantity, Report, Stages, Step, steps_through_time, unfold};
 
 /// Networks, and the memory that frames of one size take.
@@ -20,7 +20,7 @@ pub(crate) struct CpuExecutor {
     networks: Arc<Networks>,
     steps: Arc<[Step]>,
     steps_through_time: Arc<[Step]>,
-    precision: Precision,
+    precisions: Precisions,
     capabilities: Capabilities,
     pool: Pool,
     geometry: Geometry,
@@ -43,7 +43,7 @@ impl CpuExecutor {
         networks: Arc<Networks>,
         steps: Arc<[Step]>,
         geometry: &Geometry,
-        precision: Precision,
+        precisions: Precisions,
         capabilities: Capabilities,
         pool: Pool,
     ) -> Result<Self> {
@@ -53,7 +53,7 @@ impl CpuExecutor {
             networks,
             steps,
             steps_through_time: steps_through_time().into(),
-            precision,
+            precisions,
             capabilities,
             pool,
             geometry: *geometry,
@@ -194,7 +194,7 @@ impl Executor for CpuExecutor {
     }
 
     fn precisions(&self) -> Precisions {
-        self.precision.into()
+        self.precisions
     }
 
     fn bytes(&self) -> usize {

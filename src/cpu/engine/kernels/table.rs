@@ -73,6 +73,15 @@ impl Kernels {
         (found.precision() == precision).then_some(found)
     }
 
+    /// The same for 32-bit floats alone.
+    pub fn in_floats(self) -> Self {
+        Self {
+            products: None,
+            matrices: None,
+            ..self
+        }
+    }
+
     /// All float kernels, and all others with the best float kernels.
     #[cfg(test)]
     pub fn all(capabilities: Capabilities) -> Vec<Self> {
