@@ -10,6 +10,11 @@ load from others on the machine. All work in FP32, and `uretinex` in bfp16 and b
 Peers start from planes of floats and do the P/Q updates in NumPy; `uretinex` starts from NV12 and ends there. Times
 are milliseconds for each frame.
 
+Below them stand chains that users build instead: hqdn3d and a curve in FFmpeg (the program `ffmpeg`), non-local means
+and a curve in OpenCV (opencv-python-headless). They are made as bright as the network's picture. "noise" is what is left
+of it, in percent of the brightness, by two pictures of a scene that stands still with other noise; hqdn3d has seen eight
+frames before, all others one. What else the network does, as colours in the dark, is not in that figure.
+
 With --memory: the most memory that a process held which took two frames through each, as `/usr/bin/time -v` has it.
 """
 
@@ -23,6 +28,7 @@ import sys
 import tempfile
 import time
 
+import chains
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -201,6 +207,17 @@ def ours(binary, model, size, threads, frames, precision):
     return json.loads(done.stdout)["milliseconds"]["total"]
 
 
+def enhanced(binary, folder, picture, ratio):
+    """The picture that `uretinex image` makes in FP32."""
+    with tempfile.TemporaryDirectory() as work:
+        dark, bright = pathlib.Path(work, "dark.png"), pathlib.Path(work, "bright.png")
+        Image.fromarray(picture).save(dark)
+        command = [binary, "image", str(dark), str(bright), "--model", str(folder), "--backend", "cpu"]
+        command += ["--precision", "fp32", "--ratio", str(ratio)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return np.asarray(Image.open(bright).convert("RGB"))
+
+
 def planes(picture, multiple):
     """`[1, 3, height, width]`, padded to multiples as `uretinex` does it."""
     height, width = picture.shape[:2]
@@ -233,6 +250,7 @@ def main():
     parser.add_argument("--ratio", type=float, default=4.0)
     parser.add_argument("--binary", default=str(ROOT / "target/release/uretinex"))
     parser.add_argument("--peers", nargs="+", default=["OnnxRuntime", "OpenVino", "PyTorch"])
+    parser.add_argument("--chains", nargs="*", default=["Hqdn3d", "NlMeans"])
     parser.add_argument("--memory", action="store_true", help="measure memory instead of time")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -259,6 +277,12 @@ def main():
             peers.append(globals()[name](folder, args.threads))
         except ImportError as e:
             print(f"without {name}: {e}", file=sys.stderr)
+    instead = []
+    for name in args.chains:
+        try:
+            instead.append(getattr(chains, name)(args.threads))
+        except ImportError as e:
+            print(f"without {name}: {e}", file=sys.stderr)
 
     for size in args.sizes:
         width, height = map(int, size.split("x"))
@@ -277,23 +301,33 @@ def main():
                 ms = ours(args.binary, str(folder), size, args.threads, args.frames, precision)
                 times[precision] += [ms] if ms else []
 
-        with tempfile.TemporaryDirectory() as work:
-            dark, bright = pathlib.Path(work, "dark.png"), pathlib.Path(work, "bright.png")
-            Image.fromarray(picture).save(dark)
-            command = [args.binary, "image", str(dark), str(bright), "--model", str(folder), "--backend", "cpu"]
-            subprocess.run([*command, "--ratio", str(args.ratio)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            found = np.asarray(Image.open(bright).convert("RGB")).astype(np.float32).transpose(2, 0, 1)[None] / 255
+        bright = enhanced(args.binary, folder, picture, args.ratio)
+        found = bright.astype(np.float32).transpose(2, 0, 1)[None] / 255
+        # Two streams of one scene with other noise; the first ends with the picture above.
+        streams = [[night(width, height, seed) for seed in range(first, first - 8, -1)] for first in (8, 16)] if instead else []
+        if instead:
+            noise = chains.noise_left(bright, enhanced(args.binary, folder, streams[1][-1], args.ratio))
+            gamma = chains.gamma_for(picture, bright.mean())
+        noises = {"uretinex fp32": noise} if instead else {}
+        for chain in instead:
+            times[chain.name], pictures = [], []
+            for stream in streams:
+                made, ms = chain(stream, gamma)
+                pictures.append(made)
+                times[chain.name].append(ms)
+            noises[chain.name] = chains.noise_left(*pictures)
 
         print(f"\n{manifest['name']} at {size}, {args.threads} threads, {args.rounds} rounds; ratios of medians, of minima")
         to = "".join(f"{f'to {precision}':>14}" for precision in PRECISIONS)
-        print(f"{'':24}{'median':>10}{'minimum':>10}{to}{'difference':>12}")
+        print(f"{'':24}{'median':>10}{'minimum':>10}{to}{'difference':>12}{'noise':>8}")
 
         def row(name, t, difference=""):
             ratios = "".join(
                 f"{statistics.median(t) / statistics.median(o):>8.2f}{min(t) / min(o):>6.2f}" if o else f"{'':14}"
                 for o in (times[precision] for precision in PRECISIONS)
             )
-            print(f"{name:24}{statistics.median(t):>8.1f}ms{min(t):>8.1f}ms{ratios}{difference:>12}")
+            noise = f"{noises[name]:>7.1f}%" if name in noises else ""
+            print(f"{name:24}{statistics.median(t):>8.1f}ms{min(t):>8.1f}ms{ratios}{difference:>12}{noise}")
 
         for precision in PRECISIONS:
             if times[precision]:
@@ -302,6 +336,8 @@ def main():
             # Half a code value of it is the PNG's rounding.
             difference = np.abs(results[peer.name] - found).max() * 255
             row(f"{peer.name} {peer.version}", times[peer.name], f"{difference:.2f}/255")
+        for chain in instead:
+            row(chain.name, times[chain.name])
 
 
 if __name__ == "__main__":

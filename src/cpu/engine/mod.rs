@@ -8,7 +8,8 @@
 //! ```
 //! Activations lie in blocks of 16 channels, pixel by pixel, with zeros around the frame; values of fewer than 8
 //! channels lie in planes. Convolutions 3×3 and 5×5 of whole blocks are computed by Winograd's minimal filtering, all
-//! others directly by the same product kernel.
+//! others directly by the same product kernel. In bfloat16, convolutions of blocks are computed by matrix products from
+//! copies of their inputs in 16 bits.
 
 mod execute;
 mod graph;
