@@ -407,6 +407,19 @@ unsafe fn finish_blocks(
         for (n, slot) in bias.iter_mut().enumerate().take(group) {
             *slot = _mm512_loadu_ps(a.packed.bias.as_ptr().add((first + n) * LANES));
         }
+        // Most results go to a whole unit and nowhere else: no pointer is looked at for every pixel.
+        let alone = a.residuals.is_empty() && a.gated.is_empty() && a.blocks.is_empty();
+        if alone && group == GROUP && !unit.is_null() && there == !0 {
+            for p in 0..valid {
+                let v0 = _mm512_add_ps(_mm512_load_ps(sums.add(p * LANES)), bias[0]);
+                let v1 = _mm512_add_ps(_mm512_load_ps(sums.add(next + p * LANES)), bias[1]);
+                let v0 = _mm512_max_ps(v0, _mm512_mul_ps(v0, slope));
+                let v1 = _mm512_max_ps(v1, _mm512_mul_ps(v1, slope));
+                let rounded = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(v1, v0));
+                _mm512_storeu_si512(unit.add(p * a.unit.x).cast(), rounded);
+            }
+            return;
+        }
         for p in 0..valid {
             let mut values = [_mm512_setzero_ps(); GROUP];
             for n in 0..group {
