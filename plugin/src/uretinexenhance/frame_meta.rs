@@ -22,6 +22,9 @@ pub(super) fn add(buffer: &mut gst::Buffer, report: Option<&Report>, light: Opti
         structure.set("ratio", report.ratio);
         structure.set("luma-in", report.luma_in);
         structure.set("luma-out", report.luma_out);
+        if let Some(noise) = report.noise {
+            structure.set("noise", noise);
+        }
     }
     if let Some(light) = light {
         structure.set("light", light_name(light));
