@@ -283,7 +283,10 @@ fn frames_carry_what_was_done_to_them() {
     assert_eq!(s.get::<&str>("light").unwrap(), "night");
     // Of one frame no noise is known.
     assert!(!s.has_field("noise"), "{s}");
-    assert_eq!(rig.element.property::<gst::Structure>("stats").get::<f32>("noise"), Ok(0.0));
+    assert_eq!(
+        rig.element.property::<gst::Structure>("stats").get::<f32>("noise"),
+        Ok(0.0)
+    );
     rig.element.set_property("enabled", false);
     let output = rig.harness.push_and_pull(scene(2, 30, 100, 150)).unwrap();
     let meta = gst::meta::CustomMeta::from_buffer(&output, "GstURetinexEnhanceMeta").unwrap();

@@ -272,6 +272,17 @@ impl Enhancer {
         let scene = survey(input);
         let light = self.meter.follow(&scene, self.interval, fade);
         self.scene = Some(scene);
+        self.take_light(light)
+    }
+
+    /// As [`light`](Self::light), of a frame that is not looked at, as it is in device memory: its scene is taken to be that of
+    /// the frame before. None if no frame was looked at yet.
+    pub fn light_unseen(&mut self, fade: Duration) -> Option<Light> {
+        let light = self.meter.follow_unseen(self.interval, fade)?;
+        Some(self.take_light(light))
+    }
+
+    fn take_light(&mut self, light: Light) -> Light {
         if light.switched {
             // What is remembered has the wrong colours, and where the lamp is infrared, another light.
             self.memory.reset(Reset::SceneCut);
@@ -452,6 +463,7 @@ impl Enhancer {
             ));
         }
         self.refuse_pending()?;
+        self.scene = None;
         self.prepare(input.spec())?;
         let automatic = parameters.ratio == AUTOMATIC && self.loaded[self.current].backend.has_networks();
         let parameters = self.with_ratio(parameters, None)?;

@@ -13,8 +13,9 @@ use uretinex::{DeviceFrame, Error, ErrorKind, RawStream, Result, probe};
 use super::caps::VideoStream;
 use super::category::CAT;
 use super::choices::Backend;
+use super::finish::Finish;
 use super::panics::lock;
-use super::planes::PlaneLayout;
+use super::planes::{PlaneLayout, ReadablePlanes, WritablePlanes};
 use crate::gstcuda::{CONTEXT_TYPE, CudaContext, CudaStream, Library, MappedCudaMemory, SharedContext};
 
 /// The backend that works on a GPU.
@@ -250,6 +251,56 @@ fn size(caps: &gst::Caps) -> u32 {
     VideoInfo::from_caps(caps).map_or(0, |info| info.size() as u32)
 }
 
+/// Where the planes of a buffer in CUDA memory lie, which is the same in GStreamer's copy of it in system memory.
+///
+/// # Errors
+/// [`ErrorKind::InvalidFrame`] if the buffer is not what the caps say, or not of the context.
+fn layout(context: &CudaContext, buffer: &gst::BufferRef, info: &VideoInfo) -> Result<PlaneLayout> {
+    match PlaneLayout::of_meta(buffer, info)? {
+        Some(layout) => Ok(layout),
+        None => own_layout(&MappedCudaMemory::read(context, buffer)?, info),
+    }
+}
+
+/// Where the planes lie as the memory itself says, for a buffer without a video meta.
+fn own_layout(map: &MappedCudaMemory<'_>, info: &VideoInfo) -> Result<PlaneLayout> {
+    let (offsets, strides) = map.planes(info)?;
+    let planes = info.n_planes() as usize;
+    PlaneLayout::new(&offsets[..planes], &strides[..planes])
+}
+
+/// A frame in CUDA memory as a copy in system memory, which GStreamer makes.
+///
+/// # Errors
+/// As [`with_mapped`].
+pub(super) fn download<'a>(
+    context: &CudaContext,
+    buffer: &'a gst::BufferRef,
+    video: &VideoStream,
+) -> Result<ReadablePlanes<'a>> {
+    ReadablePlanes::map_as(buffer, layout(context, buffer, &video.info)?, video.spec)
+}
+
+/// Finishes a frame in CUDA memory in copies that GStreamer makes in system memory.
+///
+/// # Errors
+/// As [`with_mapped`].
+pub(super) fn finish(
+    context: &CudaContext,
+    (input, output): (&gst::BufferRef, &mut gst::BufferRef),
+    video: &VideoStream,
+    finish: &Finish,
+) -> Result<()> {
+    if finish.is_nothing() {
+        return Ok(());
+    }
+    let before = download(context, input, video)?;
+    let layout = layout(context, output, &video.info)?;
+    let mut after = WritablePlanes::map_as(output, layout, video.spec)?;
+    finish.apply(&before.frame()?, &mut after.frame()?);
+    Ok(())
+}
+
 /// Does `work` on two buffers of the same caps in CUDA memory, from the first to the second.
 ///
 /// It gets the stream in which work on them may be pending, which it has to come after, and is done when it returns.
@@ -267,16 +318,7 @@ pub(super) fn with_mapped<T>(
     let from = MappedCudaMemory::read(context, input)?;
     let to = MappedCudaMemory::write(context, output)?;
     let frame = |map: &MappedCudaMemory<'_>, layout: Option<PlaneLayout>| {
-        let layout = layout.map_or_else(
-            || {
-                let (offsets, strides) = map.planes(info)?;
-                PlaneLayout::new(
-                    &offsets[..info.n_planes() as usize],
-                    &strides[..info.n_planes() as usize],
-                )
-            },
-            Ok,
-        )?;
+        let layout = layout.map_or_else(|| own_layout(map, info), Ok)?;
         map.frame(*spec, info, layout.planes())
     };
     let (frame_in, frame_out) = (frame(&from, layout_in)?, frame(&to, layout_out)?);

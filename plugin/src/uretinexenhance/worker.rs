@@ -50,6 +50,9 @@ pub(super) struct Leaving {
     pub failure: Option<Failure>,
 }
 
+/// How long it may take until the light of a stream in CUDA memory is looked at again: a whole frame is copied to look.
+const UNSEEN: Duration = Duration::from_millis(100);
+
 /// What works on frames.
 pub(super) struct Worker {
     pub enhancer: EnhancerInContext,
@@ -64,6 +67,8 @@ pub(super) struct Worker {
     /// Whether the rungs are prepared for the stream.
     rungs_prepared: bool,
     light: Option<Light>,
+    /// For how long the light of a stream in CUDA memory has not been looked at.
+    unseen: Duration,
     /// Whether the latest frame went through untouched.
     untouched: bool,
     started: Instant,
@@ -87,6 +92,7 @@ impl Worker {
             ladder: Ladder::default(),
             rungs_prepared: false,
             light: None,
+            unseen: Duration::ZERO,
             untouched: false,
             started: Instant::now(),
             options,
@@ -265,10 +271,25 @@ impl Worker {
             enhancer.reset(Reset::PassedThrough);
             return Err(Failure::PassedThrough);
         }
-        let mut parameters = live.parameters;
         let frame = if stream.in_cuda_memory {
-            let context = context.ok_or_else(|| cuda_memory::no_context().into());
-            let enhanced = context.and_then(|context| on_gpu(enhancer, context, stream, input, parameters, new_output));
+            let context = context.ok_or_else(cuda_memory::no_context)?;
+            let interval = stream.frame_time().map_or(UNSEEN, Duration::from);
+            let unseen = self.unseen < UNSEEN;
+            let light = match unseen.then(|| enhancer.light_unseen(live.fade())).flatten() {
+                Some(light) => {
+                    self.unseen += interval;
+                    light
+                }
+                None => {
+                    self.unseen = interval;
+                    let planes = cuda_memory::download(context, input, stream)?;
+                    enhancer.light(&planes.frame()?, live.fade())
+                }
+            };
+            self.light = Some(light);
+            let parameters = in_light(enhancer, live, light)?;
+            let finish = Finish::new(input, live, light.grey);
+            let enhanced = on_gpu(enhancer, context, stream, input, parameters, &finish, new_output);
             if enhanced.is_err() {
                 forget_pending(enhancer, 0);
             }
@@ -279,13 +300,7 @@ impl Worker {
             let frame = planes.frame()?;
             let light = enhancer.light(&frame, live.fade());
             self.light = Some(light);
-            if live.bypasses_daylight() {
-                if light.night == 0.0 {
-                    enhancer.reset(Reset::PassedThrough);
-                    return Err(Failure::PassedThrough);
-                }
-                parameters.strength *= light.night;
-            }
+            let parameters = in_light(enhancer, live, light)?;
             let finish = Finish::new(input, live, light.grey);
             if stay > 0 || self.queue.submitted() > 0 {
                 without_panic(|| enhancer.submit(&frame, parameters))?;
@@ -477,6 +492,22 @@ fn at_work<'a>(
     }
 }
 
+/// The parameters of a frame in that light.
+///
+/// # Errors
+/// [`Failure::PassedThrough`] for daylight that is to go through untouched.
+fn in_light(enhancer: &mut Enhancer, live: &Live, light: Light) -> Result<Parameters, Failure> {
+    let mut parameters = live.parameters;
+    if live.bypasses_daylight() {
+        if light.night == 0.0 {
+            enhancer.reset(Reset::PassedThrough);
+            return Err(Failure::PassedThrough);
+        }
+        parameters.strength *= light.night;
+    }
+    Ok(parameters)
+}
+
 /// Has the enhancer forget its oldest frames down to that number: those whose turn is over.
 fn forget_pending(enhancer: &mut Enhancer, frames: usize) {
     for _ in frames..enhancer.pending() {
@@ -522,11 +553,13 @@ fn on_gpu(
     stream: &VideoStream,
     input: &gst::Buffer,
     parameters: Parameters,
+    finish: &Finish,
     new_output: &NewOutput<'_>,
 ) -> Result<(gst::Buffer, Report), Failure> {
     let mut output = new_output(input).map_err(Failure::Flow)?;
     let report = cuda_memory::with_mapped(context, (input, output.make_mut()), stream, |from, to, after| {
         without_panic(|| enhancer.process_device(from, to, after, parameters))
     })?;
+    cuda_memory::finish(context, (input, output.make_mut()), stream, finish)?;
     Ok((output, report))
 }
