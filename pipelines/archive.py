@@ -24,6 +24,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import shutil
 import socket
 import subprocess
@@ -264,7 +265,7 @@ class Archive:
         self.properties, self.environment = properties, environment
         self.segment_seconds, self.lead_in, self.tries = segment, lead_in, tries
         self.ready, self.count = [], 0
-        self.idle = list(executor.workers)
+        self.idle, self.working, self.of_job = list(executor.workers), set(), {}
         self.hosts = {}
         for recording in recordings:
             self.resume(recording)
@@ -350,13 +351,8 @@ class Archive:
             else:
                 self.done(recording, job, result)
 
-    working: set
-    of_job: dict
-
     def hand_out(self):
         """Gives ready jobs to idle workers; a job that failed goes to one that has not had it, if there is one."""
-        if not hasattr(self, "working"):
-            self.working, self.of_job = set(), {}
         given, later = 0, []
         while self.ready and self.idle:
             entry = heapq.heappop(self.ready)
@@ -482,7 +478,7 @@ def parse(arguments):
     parser.add_argument("--tries", type=int, default=4, metavar="N", help="how often a stage is tried (default 4)")
     parser.add_argument("--here", action="store_true", help="without Ray, on this machine alone")
     given = parser.parse_intermixed_args(arguments)
-    paths = [w for w in given.words if "=" not in w or os.path.exists(w)]
+    paths = [w for w in given.words if not re.match(r"[a-z][a-z-]*=", w) or os.path.exists(w)]
     given.properties = [w for w in given.words if w not in paths]
     if len(paths) < 2:
         parser.error("recordings or folders, and behind them the folder for the results")

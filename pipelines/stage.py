@@ -11,7 +11,7 @@ scan decodes all frames and writes to PLAN, a gzipped JSON object:
 segment makes the frames of the plan's segments[NUMBER], which archive.py adds: {"lead": time of the key frame to begin with,
     "first", "last": numbers of the first frame and of the one after the last}. The element sees the frames from "lead" on, each
     with the ratio of the scan; the coder sees those of the segment alone. The file INFO becomes a JSON object: "frames"; "reorder",
-    how many frames the coder holds back; "caps", of the coded video. With FROM_THE_START, all that is before is decoded too.
+    how many frames the coder holds back; "caps", of the coded video; "lead_in", how many frames the element saw before. With FROM_THE_START, all that is before is decoded too.
 join gives the video of the segments, SEGMENTS (one path for a line) and their INFO beside them (.json), to the muxer, with the
     running times of the scan.
 
@@ -192,7 +192,7 @@ class Segment:
         self.automatic = element.get_property("ratio") == 0
         self.fades = self.automatic and element.get_property("auto-bypass")
         self.strength = element.get_property("strength")
-        self.next, self.seen = self.first, False
+        self.next, self.led = self.first, None
         self.order, self.caps, self.info = [], None, info
         self.blocked = threading.Event()
 
@@ -227,7 +227,7 @@ class Segment:
             raise Failed(f"the coder made {len(self.order)} frames of {self.last - self.first}")
         reorder = max(at - (number - self.first) for at, number in enumerate(self.order))
         with open(self.info, "w") as file:
-            json.dump({"frames": len(self.order), "reorder": reorder, "caps": self.caps}, file)
+            json.dump({"frames": len(self.order), "reorder": reorder, "caps": self.caps, "lead_in": self.led}, file)
 
     def block(self, _pad, _info):
         self.blocked.set()
@@ -242,9 +242,10 @@ class Segment:
             if time is None or time >= self.times[self.first]:
                 self.stage.fail(NotSeekable(f"the scan had no frame at {time} ns"))
             return DROP
-        if not self.seen and at > self.first:
-            self.stage.fail(NotSeekable(f"the first frame after a seek is {at}, and {self.first} is wanted"))
-        self.seen = True
+        if self.led is None:
+            self.led = self.first - at
+            if at > self.first:
+                self.stage.fail(NotSeekable(f"the first frame after a seek is {at}, and {self.first} is wanted"))
         _, _, ratio, night = self.frames[at]
         if self.automatic and ratio is not None:
             self.element.set_property("ratio", ratio)

@@ -4,6 +4,7 @@
 
 mod bench;
 mod doctor;
+mod documents;
 mod engines;
 mod enhance;
 mod night;
@@ -17,7 +18,7 @@ mod selftest;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
@@ -38,6 +39,8 @@ enum Command {
     Doctor(doctor::Args),
     #[command(hide = true)]
     Selftest(selftest::Args),
+    #[command(hide = true)]
+    Documents(documents::Args),
 }
 
 /// Messages of the library, on standard error.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Engines(args) => engines::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selftest(args) => selftest::run(args),
+        Command::Documents(args) => documents::run(args, Cli::command()),
     };
     outcome.unwrap_or_else(|message| {
         tell(format_args!("error: {message}"));

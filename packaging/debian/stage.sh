@@ -1,0 +1,24 @@
+#!/bin/sh
+# Lays out what goes into the package under target/deb, for `cargo deb`: the plugin in the folder of its architecture, manual pages
+# and completions as the program writes them, and scripts.
+#
+#   packaging/debian/stage.sh                                 after make build
+set -eu
+cd "$(dirname "$0")/../.."
+built=${CARGO_TARGET_DIR:-target}/release
+stage=target/deb
+rm -rf "$stage"
+multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+install -D -m 644 "$built/libgsturetinex.so" "$stage/lib/$multiarch/gstreamer-1.0/libgsturetinex.so"
+strip --strip-unneeded "$stage/lib/$multiarch/gstreamer-1.0/libgsturetinex.so"
+"$built/uretinex" documents "$stage/documents"
+mkdir -p "$stage/man/man1" "$stage/man/man8" "$stage/share"
+for page in "$stage"/documents/man/*.1; do
+    gzip -9n <"$page" >"$stage/man/man1/$(basename "$page").gz"
+done
+gzip -9n <packaging/debian/uretinex-service.8 >"$stage/man/man8/uretinex-service.8.gz"
+# What a user runs; not what draws demonstrations and tests.
+for script in archive.py archive_plan.py archive-requirements.txt before-after.sh common.sh multi-camera.sh rtsp.py stage.py \
+    transcode.sh tune.py webcam.sh; do
+    cp -p "pipelines/$script" "$stage/share/"
+done
