@@ -210,6 +210,7 @@ class Segment:
         sink.add_probe(Gst.PadProbeType.BUFFER, self.before)
         source.add_probe(Gst.PadProbeType.BUFFER, self.after)
         coded.add_probe(Gst.PadProbeType.BUFFER, self.coded)
+        coded.add_probe(Gst.PadProbeType.EVENT_DOWNSTREAM | Gst.PadProbeType.EVENT_FLUSH, self.written)
 
         def seek():
             # Nothing gets past the element before the file has been sought in, so nothing has to be taken back.
@@ -266,6 +267,15 @@ class Segment:
         self.next = at + 1
         return OK
 
+    def written(self, pad, info):
+        """Of events, those that a segment's file can hold and its reader needs."""
+        event = info.get_event()
+        if event.type == Gst.EventType.STREAM_START and event.parse_stream_start() != "segment":
+            pad.send_event(Gst.Event.new_stream_start("segment"))
+            return DROP
+        kept = (Gst.EventType.STREAM_START, Gst.EventType.CAPS, Gst.EventType.SEGMENT, Gst.EventType.EOS)
+        return OK if event.type in kept else DROP
+
     def coded(self, pad, info):
         self.caps = self.caps or pad.get_current_caps().to_string()
         self.order.append(self.number_of(stream_time(pad, info.get_buffer())))
@@ -281,9 +291,9 @@ def samples(path):
         while True:
             sample = out.try_pull_sample(30 * Gst.SECOND)
             if sample is None:
-                if not out.is_eos():
-                    message = reader.get_bus().pop_filtered(Gst.MessageType.ERROR)
-                    raise Failed(f"{path}: " + (message.parse_error()[0].message if message else "is damaged"))
+                message = reader.get_bus().pop_filtered(Gst.MessageType.ERROR)
+                if message or not out.is_eos():
+                    raise Failed(f"{path}: " + (message.parse_error()[0].message if message else "cannot be read"))
                 return
             buffer = sample.get_buffer()
             sign, time = sample.get_segment().to_stream_time_full(Gst.Format.TIME, buffer.pts)

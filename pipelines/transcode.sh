@@ -88,7 +88,7 @@ if [ "$stage" = whole ] || [ "$stage" = join ]; then
     # The demuxers say that it is text with marks, which no muxer takes.
     # shellcheck disable=SC2046,SC2086
     for _ in $(streams subtitles "$in"); do
-        set -- "$@" d. ! text/x-raw ! $queue ! capssetter caps=text/x-raw,format=utf8 ! mux.
+        set -- "$@" d. ! text/x-raw ! $queue ! capssetter caps=text/x-raw,format=utf8 ! mux.subtitle_%u
         beside=yes
     done
     [ "$stage" = whole ] || [ -z "$beside" ] || set -- "$@" filesrc location="$in" ! decodebin name=d \
