@@ -15,7 +15,10 @@ pub struct Args {
     folder: PathBuf,
 }
 
-pub fn run(args: &Args, mut command: Command) -> Result<ExitCode, String> {
+pub fn run(args: &Args, command: Command) -> Result<ExitCode, String> {
+    // `help image` says what `image --help` says: no pages of its own.
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
     let (man, completions) = (args.folder.join("man"), args.folder.join("completions"));
     let failed = |e| format!("{}: {e}", args.folder.display());
     for folder in [&man, &completions] {

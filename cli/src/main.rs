@@ -22,6 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
+    name = "uretinex",
     version,
     about = "Makes dark pictures bright and clean with URetinex-Net",
     arg_required_else_help = true

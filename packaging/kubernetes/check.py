@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import kubernetes_validate
 import yaml
@@ -66,6 +67,18 @@ def check(folder):
     monitor = by_kind["ServiceMonitor"]["spec"]
     assert monitor["selector"]["matchLabels"].items() <= by_kind["Service"]["metadata"]["labels"].items()
     assert {end["port"] for end in monitor["endpoints"]} <= {port["name"] for port in service["ports"]}
+    secret = by_kind["Secret"]
+    for end in monitor["endpoints"]:
+        wanted = end["authorization"]["credentials"]
+        assert wanted["name"] == secret["metadata"]["name"] and wanted["key"] in secret["stringData"]
+    # The settings name files of the secret, and ports of the container.
+    settings = tomllib.loads(by_kind["ConfigMap"]["data"]["service.toml"])
+    tables = [settings["http"], settings["rtsp"], *settings["camera"].values()]
+    files = {value for table in tables for key, value in table.items() if key.endswith("-file")}
+    (folder_of_secrets,) = {m["mountPath"] for m in container["volumeMounts"] if m["name"] == "secrets"}
+    assert files == {f"{folder_of_secrets}/{key}" for key in secret["stringData"]}, files
+    listening = {int(settings[table]["listen"].rpartition(":")[2]) for table in ("http", "rtsp")}
+    assert listening == {port["containerPort"] for port in container["ports"]}
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
     assert volumes["config"]["configMap"]["name"] == by_kind["ConfigMap"]["metadata"]["name"]
