@@ -7,7 +7,7 @@ import re
 import subprocess
 
 #: Frames before a segment, which the stream's memory needs to be as it would be without the cut (docs/archive.md has figures).
-LEAD_IN = 50
+LEAD_IN = 24
 
 
 def read(path):
