@@ -310,7 +310,9 @@ fn documents_are_written_for_packages() {
         .map(|page| page.unwrap().file_name().into_string().unwrap())
         .collect();
     assert!(
-        !pages.iter().any(|page| page.contains("selftest") || page.contains("help")),
+        !pages
+            .iter()
+            .any(|page| page.contains("selftest") || page.contains("help")),
         "{pages:?}"
     );
 }
