@@ -287,6 +287,7 @@ fn frames_carry_what_was_done_to_them() {
         rig.element.property::<gst::Structure>("stats").get::<f32>("noise"),
         Ok(0.0)
     );
+    assert_eq!(s.get::<f32>("night").unwrap(), 1.0);
     rig.element.set_property("enabled", false);
     let output = rig.harness.push_and_pull(scene(2, 30, 100, 150)).unwrap();
     let meta = gst::meta::CustomMeta::from_buffer(&output, "GstURetinexEnhanceMeta").unwrap();

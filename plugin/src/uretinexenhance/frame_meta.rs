@@ -29,6 +29,7 @@ pub(super) fn add(buffer: &mut gst::Buffer, report: Option<&Report>, light: Opti
     if let Some(light) = light {
         structure.set("light", light_name(light));
         structure.set("lightness", light.lightness);
+        structure.set("night", light.night);
         structure.set("grey", light.grey);
     }
 }
