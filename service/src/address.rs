@@ -49,7 +49,9 @@ fn unescape(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let code = text.get(at + 1..at + 3).filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
+        let code = text
+            .get(at + 1..at + 3)
+            .filter(|code| code.bytes().all(|b| b.is_ascii_hexdigit()));
         match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
             Some(byte) if bytes[at] == b'%' => {
                 out.push(byte);
@@ -72,18 +74,44 @@ mod tests {
     fn users_and_passwords_are_taken_out() {
         for (text, location, user, password) in [
             ("rtsp://camera/stream", "rtsp://camera/stream", None, None),
-            ("rtsp://a:b@camera:554/s@1", "rtsp://camera:554/s@1", Some("a"), Some("b")),
-            ("rtsp://a:p@ss#w:d@camera/s?x=1", "rtsp://camera/s?x=1", Some("a"), Some("p@ss#w:d")),
+            (
+                "rtsp://a:b@camera:554/s@1",
+                "rtsp://camera:554/s@1",
+                Some("a"),
+                Some("b"),
+            ),
+            (
+                "rtsp://a:p@ss#w:d@camera/s?x=1",
+                "rtsp://camera/s?x=1",
+                Some("a"),
+                Some("p@ss#w:d"),
+            ),
             ("rtsp://a:p%40%2Fs%25@camera", "rtsp://camera", Some("a"), Some("p@/s%")),
             ("rtsps://a@camera/", "rtsps://camera/", Some("a"), None),
-            ("rtsp://a:%4@[fe80::1]:554/", "rtsp://[fe80::1]:554/", Some("a"), Some("%4")),
+            (
+                "rtsp://a:%4@[fe80::1]:554/",
+                "rtsp://[fe80::1]:554/",
+                Some("a"),
+                Some("%4"),
+            ),
         ] {
             let address = Address::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
             let found = (address.user.as_deref(), address.password.as_ref().map(Secret::expose));
-            assert_eq!((address.location.as_str(), found), (location, (user, password)), "{text}");
+            assert_eq!(
+                (address.location.as_str(), found),
+                (location, (user, password)),
+                "{text}"
+            );
             assert!(password.is_none() || !format!("{address:?}").contains(password.unwrap_or_default()));
         }
-        for text in ["http://camera", "camera", "rtsp://", "rtsp:///x", "rtsp://a:secret@/x", "file:///etc/passwd"] {
+        for text in [
+            "http://camera",
+            "camera",
+            "rtsp://",
+            "rtsp:///x",
+            "rtsp://a:secret@/x",
+            "file:///etc/passwd",
+        ] {
             let error = Address::parse(text).unwrap_err();
             assert!(!error.contains("secret"), "{text}: {error}");
         }

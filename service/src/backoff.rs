@@ -28,7 +28,11 @@ impl Backoff {
     /// A call failed at `now`; how long to wait.
     pub fn wait(&mut self, now: Duration) -> Duration {
         let since = *self.lost_since.get_or_insert(now);
-        let most = if now.saturating_sub(since) < EARLY { LONGEST_EARLY } else { LONGEST };
+        let most = if now.saturating_sub(since) < EARLY {
+            LONGEST_EARLY
+        } else {
+            LONGEST
+        };
         let wait = self.next.unwrap_or(FIRST);
         self.next = Some((wait * 2).min(most));
         wait.min(most)

@@ -152,7 +152,9 @@ impl Camera {
     pub fn figures(&self) -> Figures {
         // The order is that of the end of a call: nothing is counted twice.
         let enhancer = lock(&self.enhancer);
-        let stats = enhancer.as_ref().map(|enhancer| enhancer.property::<gst::Structure>("stats"));
+        let stats = enhancer
+            .as_ref()
+            .map(|enhancer| enhancer.property::<gst::Structure>("stats"));
         Figures::of(stats.as_deref(), &lock(&self.totals), &self.tally)
     }
 
@@ -162,13 +164,19 @@ impl Camera {
         let mut with_audio = self.source.audio;
         loop {
             self.note(State::Calling, None, None);
-            let ended = catch_unwind(AssertUnwindSafe(|| self.call(orders, with_audio, &mut backoff)))
-                .unwrap_or_else(|_| Ended::Lost("the call failed in a way that was not foreseen; please report it".into()));
+            let ended =
+                catch_unwind(AssertUnwindSafe(|| self.call(orders, with_audio, &mut backoff))).unwrap_or_else(|_| {
+                    Ended::Lost("the call failed in a way that was not foreseen; please report it".into())
+                });
             let (state, message, wait) = match ended {
                 Ended::Stopped => break,
                 Ended::Audio(message) => {
                     with_audio = false;
-                    (State::Lost, format!("audio is left out: {message}"), Duration::from_secs(1))
+                    (
+                        State::Lost,
+                        format!("audio is left out: {message}"),
+                        Duration::from_secs(1),
+                    )
                 }
                 Ended::Lost(message) => (State::Lost, message, backoff.wait(started.elapsed())),
                 Ended::Refused(message) => (
@@ -185,7 +193,11 @@ impl Camera {
                     backoff::UNUSABLE,
                 ),
             };
-            log::warn!("camera {}: {message}; calling it again in {} s", self.name, wait.as_secs());
+            log::warn!(
+                "camera {}: {message}; calling it again in {} s",
+                self.name,
+                wait.as_secs()
+            );
             self.note(state, Some(message), Some(SystemTime::now() + wait));
             if !self.wait(orders, wait) {
                 break;
@@ -266,7 +278,11 @@ impl Camera {
             }
             let Some(message) = bus.timed_pop(gst::ClockTime::from_mseconds(LOOK.as_millis() as u64)) else {
                 let last = self.tally.last_frame().filter(|_| live).unwrap_or(started);
-                let most = if live { self.source.silence } else { self.source.silence.max(FIRST_FRAME) };
+                let most = if live {
+                    self.source.silence
+                } else {
+                    self.source.silence.max(FIRST_FRAME)
+                };
                 if failed {
                     return Ended::Lost("it could not be called".into());
                 }
@@ -318,7 +334,11 @@ impl Camera {
             (None, Some(name)) => format!(", audio {name} is left out: it cannot be passed on"),
             (None, None) => String::new(),
         };
-        log::info!("camera {}: it is here: {}{sound}", self.name, video.as_deref().unwrap_or("video"));
+        log::info!(
+            "camera {}: it is here: {}{sound}",
+            self.name,
+            video.as_deref().unwrap_or("video")
+        );
         // Who decides about latency asks once before there are streams.
         let _ = call.pipeline.recalculate_latency();
         self.note(State::Live, None, None);

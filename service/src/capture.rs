@@ -65,7 +65,6 @@ pub struct Call {
 /// The streams of the camera that are taken.
 #[derive(Debug, Default)]
 struct Streams {
-    video: Option<gst::Bin>,
     video_codec: Option<String>,
     audio_bin: Option<gst::Bin>,
     audio: Option<&'static Codec>,
@@ -92,7 +91,10 @@ impl Call {
         rtsp.set_property("location", &source.location);
         if let Some(user) = &source.user {
             rtsp.set_property("user-id", user);
-            rtsp.set_property("user-pw", source.password.as_ref().map_or("", |password| password.expose()));
+            rtsp.set_property(
+                "user-pw",
+                source.password.as_ref().map_or("", |password| password.expose()),
+            );
         }
         rtsp.set_property("latency", source.latency.as_millis() as u32);
         rtsp.set_property("tcp-timeout", ANSWER);
@@ -102,7 +104,14 @@ impl Call {
             Protocol::Tcp => (RTSPLowerTrans::TCP, RTSPLowerTrans::TCP | RTSPLowerTrans::TLS),
             Protocol::Udp => (RTSPLowerTrans::UDP, RTSPLowerTrans::UDP),
         };
-        rtsp.set_property("protocols", if source.location.starts_with("rtsps:") { secure } else { plain });
+        rtsp.set_property(
+            "protocols",
+            if source.location.starts_with("rtsps:") {
+                secure
+            } else {
+                plain
+            },
+        );
 
         let enhancer = make("uretinexenhance")?;
         for (name, value) in &source.element {
@@ -126,12 +135,19 @@ impl Call {
     /// What is known of the camera's streams: video, audio that is passed on, audio that is not.
     pub fn streams(&self) -> (Option<String>, Option<&'static str>, Option<String>) {
         let streams = lock(&self.streams);
-        (streams.video_codec.clone(), streams.audio.map(Codec::name), streams.left_out.clone())
+        (
+            streams.video_codec.clone(),
+            streams.audio.map(Codec::name),
+            streams.left_out.clone(),
+        )
     }
 
     /// Whether an element belongs to the camera's audio.
     pub fn is_audio(&self, element: &gst::Object) -> bool {
-        lock(&self.streams).audio_bin.as_ref().is_some_and(|bin| element.has_as_ancestor(bin))
+        lock(&self.streams)
+            .audio_bin
+            .as_ref()
+            .is_some_and(|bin| element.has_as_ancestor(bin))
     }
 
     /// The first stream of video is taken and the first of audio that can be passed on; what else a camera has to say is
@@ -169,12 +185,15 @@ impl Call {
         let (pipeline, streams, relay) = (self.pipeline.downgrade(), self.streams.clone(), relay.clone());
         rtsp.connect_pad_added(move |_, pad| {
             let caps = pad.current_caps().or_else(|| Some(pad.query_caps(None)));
-            let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<&str>("media").ok().map(str::to_owned));
+            let media = caps
+                .as_ref()
+                .and_then(|caps| caps.structure(0)?.get::<&str>("media").ok().map(str::to_owned));
             let (Some(pipeline), Some(media)) = (pipeline.upgrade(), media) else {
                 return;
             };
-            let bin = match (media.as_str(), lock(&streams).audio) {
-                ("video", _) if lock_once(&streams, &video) => Ok(video.clone()),
+            let audio = lock(&streams).audio;
+            let bin = match (media.as_str(), audio) {
+                ("video", _) if video.parent().is_none() => Ok(video.clone()),
                 ("audio", Some(codec)) => audio_branch(codec, &relay).inspect(|bin| {
                     lock(&streams).audio_bin = Some(bin.clone());
                 }),
@@ -187,7 +206,11 @@ impl Call {
                 bin.sync_state_with_parent().map_err(|e| e.to_string())
             });
             if let Err(error) = linked {
-                gst::element_error!(pipeline, gst::CoreError::Negotiation, ("{media} is not linked: {error}"));
+                gst::element_error!(
+                    pipeline,
+                    gst::CoreError::Negotiation,
+                    ("{media} is not linked: {error}")
+                );
             }
         });
     }
@@ -203,7 +226,12 @@ impl Call {
             "decodebin name=decoder ! videoconvert ! deinterlace mode=auto-strict fields=top ! videoconvert name=whole \
              ! queue name=queue leaky=downstream max-size-buffers=2 max-size-bytes=0 max-size-time=0",
         )?;
-        let sink = gst_app::AppSink::builder().sync(false).max_buffers(1).drop(true).enable_last_sample(false).build();
+        let sink = gst_app::AppSink::builder()
+            .sync(false)
+            .max_buffers(1)
+            .drop(true)
+            .enable_last_sample(false)
+            .build();
         bin.add_many([enhancer, sink.upcast_ref()]).map_err(|e| e.to_string())?;
         let named = |name| bin.by_name(name).ok_or_else(|| format!("no {name}"));
         gst::Element::link_many([&named("queue")?, enhancer, sink.upcast_ref()]).map_err(|e| e.to_string())?;
@@ -229,7 +257,10 @@ impl Call {
                 let mut latest = tally.latest();
                 latest.at = Some(Instant::now());
                 if let Some(before) = latest.before.clone() {
-                    latest.pair = Some(Pair { before, after: sample.clone() });
+                    latest.pair = Some(Pair {
+                        before,
+                        after: sample.clone(),
+                    });
                 }
             }
             let audio = lock(&streams).audio;
@@ -248,14 +279,25 @@ impl Call {
 /// RTP → coded audio → the relay.
 fn audio_branch(codec: &'static Codec, relay: &Arc<Relay>) -> Result<gst::Bin, String> {
     let bin = gst::parse::bin_from_description(
-        &format!("queue name=decoder leaky=downstream max-size-time=1000000000 ! {} ! identity name=last silent=true", codec.unpack),
+        &format!(
+            "queue name=decoder leaky=downstream max-size-time=1000000000 ! {} ! identity name=last silent=true",
+            codec.unpack
+        ),
         false,
     )
     .map_err(|e| e.to_string())?;
     ghost(&bin)?;
-    let sink = gst_app::AppSink::builder().sync(false).max_buffers(16).drop(true).enable_last_sample(false).build();
+    let sink = gst_app::AppSink::builder()
+        .sync(false)
+        .max_buffers(16)
+        .drop(true)
+        .enable_last_sample(false)
+        .build();
     bin.add(&sink).map_err(|e| e.to_string())?;
-    bin.by_name("last").ok_or("no last")?.link(&sink).map_err(|e| e.to_string())?;
+    bin.by_name("last")
+        .ok_or("no last")?
+        .link(&sink)
+        .map_err(|e| e.to_string())?;
     let relay = relay.clone();
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -278,17 +320,14 @@ fn clock_time(element: &gst::Element, sample: &gst::Sample) -> gst::ClockTime {
         .unwrap_or_else(|| gst::SystemClock::obtain().time())
 }
 
-/// Marks the video as linked; true for the first time.
-fn lock_once(streams: &Mutex<Streams>, video: &gst::Bin) -> bool {
-    lock(streams).video.replace(video.clone()).is_none()
-}
-
 fn lock(streams: &Mutex<Streams>) -> std::sync::MutexGuard<'_, Streams> {
     streams.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn make(factory: &str) -> Result<gst::Element, String> {
-    gst::ElementFactory::make(factory).build().map_err(|_| format!("GStreamer has no element {factory}"))
+    gst::ElementFactory::make(factory)
+        .build()
+        .map_err(|_| format!("GStreamer has no element {factory}"))
 }
 
 fn bin(description: &str) -> Result<gst::Bin, String> {
@@ -299,8 +338,14 @@ fn bin(description: &str) -> Result<gst::Bin, String> {
 
 /// What follows a decoder is linked when it has found a stream: only the decoder's own pad is the bin's.
 fn ghost(bin: &gst::Bin) -> Result<(), String> {
-    let sink = bin.by_name("decoder").and_then(|decoder| decoder.static_pad("sink")).ok_or("no decoder")?;
-    let pad = gst::GhostPad::builder_with_target(&sink).map_err(|e| e.to_string())?.name("sink").build();
+    let sink = bin
+        .by_name("decoder")
+        .and_then(|decoder| decoder.static_pad("sink"))
+        .ok_or("no decoder")?;
+    let pad = gst::GhostPad::builder_with_target(&sink)
+        .map_err(|e| e.to_string())?
+        .name("sink")
+        .build();
     bin.add_pad(&pad).map_err(|e| e.to_string())
 }
 
@@ -333,6 +378,8 @@ pub fn is_unusable(error: &glib::Error, debug: Option<&str>) -> bool {
     ]
     .iter()
     .any(|code| error.matches(*code))
-        || [CoreError::Negotiation, CoreError::Caps, CoreError::MissingPlugin].iter().any(|code| error.matches(*code))
+        || [CoreError::Negotiation, CoreError::Caps, CoreError::MissingPlugin]
+            .iter()
+            .any(|code| error.matches(*code))
         || debug.is_some_and(|debug| debug.contains("not-negotiated"))
 }

@@ -91,7 +91,9 @@ impl Source {
     /// The camera's scheme, host and port. Paths and queries are not shown: some cameras take passwords in them.
     pub fn host(&self) -> &str {
         let start = self.location.find("://").map_or(0, |at| at + 3);
-        let end = self.location[start..].find('/').map_or(self.location.len(), |at| start + at);
+        let end = self.location[start..]
+            .find('/')
+            .map_or(self.location.len(), |at| start + at);
         &self.location[..end]
     }
 
@@ -222,7 +224,9 @@ impl Config {
     /// As [`read`](Self::read), without the file's name.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let line = error
+                .span()
+                .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             match line {
                 Some(line) => format!("line {line}: {}", error.message()),
                 None => error.message().to_owned(),
@@ -265,7 +269,12 @@ impl Http {
                  open-reading = true"
             ));
         }
-        Ok(Self { listen, token, open_reading, hosts: file.hosts })
+        Ok(Self {
+            listen,
+            token,
+            open_reading,
+            hosts: file.hosts,
+        })
     }
 }
 
@@ -301,7 +310,10 @@ impl Camera {
             daylight: file.daylight,
             deadline: file.deadline,
         };
-        let element = file.element.into_iter().map(|(name, value)| Ok((name.clone(), property(&name, &value)?)));
+        let element = file
+            .element
+            .into_iter()
+            .map(|(name, value)| Ok((name.clone(), property(&name, &value)?)));
         Ok(Self {
             source: Source {
                 location: file.address.location,
@@ -325,7 +337,8 @@ fn property(name: &str, value: &toml::Value) -> Result<String, String> {
     if Live::PROPERTIES.contains(&name) {
         return Err(format!("element.{name} has a key of its own, outside of element"));
     }
-    let class = glib::object::Class::<gsturetinex::URetinexEnhance>::from_type(gsturetinex::URetinexEnhance::static_type());
+    let class =
+        glib::object::Class::<gsturetinex::URetinexEnhance>::from_type(gsturetinex::URetinexEnhance::static_type());
     let specification = class.as_ref().and_then(|class| class.find_property(name));
     let specification = specification
         .filter(|found| found.flags().contains(glib::ParamFlags::WRITABLE) && !["name", "parent"].contains(&name))

@@ -19,7 +19,10 @@ pub enum Encoder {
 
 /// What the configuration says: `auto`, one coder, or several in the order of preference.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "\"auto\", or one or a list of \"x264\", \"nvh264\", \"vah264\", \"v4l2h264\"")]
+#[serde(
+    untagged,
+    expecting = "\"auto\", or one or a list of \"x264\", \"nvh264\", \"vah264\", \"v4l2h264\""
+)]
 pub enum Choice {
     Word(Automatic),
     One(Encoder),
@@ -82,7 +85,9 @@ impl Encoder {
         };
         let opened = element.set_state(gst::State::Ready);
         let _ = element.set_state(gst::State::Null);
-        opened.is_err().then(|| format!("{factory} finds no device that it can open"))
+        opened
+            .is_err()
+            .then(|| format!("{factory} finds no device that it can open"))
     }
 
     /// The first of `order` that works here, and what is wrong with those before it.
@@ -107,9 +112,9 @@ impl Encoder {
     /// ([`crate::relay`]), so the coder's own distance is long.
     pub fn launch(self, kilobits: u32) -> String {
         let coder = match self {
-            Self::X264 => format!(
-                "x264enc name=coder tune=zerolatency speed-preset=veryfast key-int-max=600 bitrate={kilobits}"
-            ),
+            Self::X264 => {
+                format!("x264enc name=coder tune=zerolatency speed-preset=veryfast key-int-max=600 bitrate={kilobits}")
+            }
             Self::Nvh264 => format!("nvh264enc name=coder zerolatency=true gop-size=600 bitrate={kilobits}"),
             Self::Vah264 => format!("vah264enc name=coder b-frames=0 key-int-max=600 bitrate={kilobits}"),
             Self::V4l2h264 => format!(
@@ -150,7 +155,14 @@ mod tests {
         gst::init().unwrap();
         let (encoder, troubles) = Encoder::first_of(&[Encoder::X264, Encoder::Nvh264]).unwrap();
         assert_eq!((encoder, troubles.len()), (Encoder::X264, 0));
-        gst::parse::bin_from_description(&encoder.launch(500), true).unwrap();
-        assert_eq!([bitrate(1280, 720, 25.0), bitrate(160, 96, 5.0), bitrate(8192, 8192, 30.0)], [2304, 500, 12_000]);
+        gst::parse::bin_from_description(&format!("{} ! identity", encoder.launch(500)), true).unwrap();
+        assert_eq!(
+            [
+                bitrate(1280, 720, 25.0),
+                bitrate(160, 96, 5.0),
+                bitrate(8192, 8192, 30.0)
+            ],
+            [2304, 500, 12_000]
+        );
     }
 }

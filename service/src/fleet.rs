@@ -51,7 +51,12 @@ impl Changes {
             };
             list.push(name.clone());
         }
-        changes.removed = old.cameras.keys().filter(|name| !new.cameras.contains_key(*name)).cloned().collect();
+        changes.removed = old
+            .cameras
+            .keys()
+            .filter(|name| !new.cameras.contains_key(*name))
+            .cloned()
+            .collect();
         if old.rtsp != new.rtsp {
             changes.not_now.push("[rtsp]");
         }
@@ -69,7 +74,13 @@ impl Fleet {
     /// The RTSP server cannot listen, or a thread cannot be started; nothing runs then.
     pub fn start(config: Config) -> Result<Self, String> {
         let server = Server::start(&config.rtsp)?;
-        let fleet = Self { server, state: Mutex::new(State { config: config.clone(), running: BTreeMap::new() }) };
+        let fleet = Self {
+            server,
+            state: Mutex::new(State {
+                config: config.clone(),
+                running: BTreeMap::new(),
+            }),
+        };
         let mut state = fleet.state();
         for name in config.cameras.keys() {
             fleet.begin(&mut state, name)?;
@@ -128,7 +139,11 @@ impl Fleet {
 
     /// All cameras, by name.
     pub fn cameras(&self) -> Vec<Arc<Camera>> {
-        self.state().running.values().map(|(camera, _)| camera.clone()).collect()
+        self.state()
+            .running
+            .values()
+            .map(|(camera, _)| camera.clone())
+            .collect()
     }
 
     /// A camera.
@@ -146,7 +161,11 @@ impl Fleet {
     /// Whether the settings of a camera are those of the configuration.
     pub fn is_saved(&self, camera: &Camera) -> bool {
         let live = camera.live();
-        self.state().config.cameras.get(&camera.name).is_none_or(|config| config.live == live)
+        self.state()
+            .config
+            .cameras
+            .get(&camera.name)
+            .is_none_or(|config| config.live == live)
     }
 }
 

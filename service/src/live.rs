@@ -178,7 +178,8 @@ impl Visitor<'_> for NumberOrWord<'_> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<f64, E> {
         let word = self.words.iter().find(|(word, _)| *word == text);
-        word.map(|(_, number)| *number).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        word.map(|(_, number)| *number)
+            .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
 
@@ -260,7 +261,11 @@ mod tests {
     #[test]
     fn a_change_leaves_the_rest_alone() {
         let text = r#"{"ratio": "auto", "strength": 0, "deadline": 40, "daylight": "enhance"}"#;
-        let before = Live { ratio: 4.0, temporal: 0.5, ..Live::default() };
+        let before = Live {
+            ratio: 4.0,
+            temporal: 0.5,
+            ..Live::default()
+        };
         let after = serde_json::from_str::<Change>(text).unwrap().on(&before);
         let expected = Live {
             ratio: 0.0,

@@ -89,7 +89,11 @@ fn run(args: &Args) -> Result<(), String> {
     gsturetinex::plugin_register_static().map_err(|e| format!("the element is not registered: {e}"))?;
     let config = Config::read(&args.config)?;
     if args.check {
-        println!("{}: {} cameras, nothing wrong", args.config.display(), config.cameras.len());
+        println!(
+            "{}: {} cameras, nothing wrong",
+            args.config.display(),
+            config.cameras.len()
+        );
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -121,7 +125,11 @@ async fn serve(args: &Args, config: Config) -> Result<(), String> {
         "streams at rtsp://{}/NAME, the page at http://{page}/",
         std::net::SocketAddr::new(rtsp_ip, fleet.server.port())
     );
-    let server = tokio::spawn(http::serve(listener, site.clone()));
+    let server = tokio::spawn(http::serve(
+        listener,
+        http::router(site.clone()),
+        http::Limits::default(),
+    ));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     loop {
         tokio::select! {
@@ -166,5 +174,7 @@ async fn reload(args: &Args, site: &Arc<Site>) -> Result<(), String> {
 
 /// Runs what waits on a thread where it may.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| format!("unforeseen: {e}"))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| format!("unforeseen: {e}"))
 }

@@ -112,7 +112,10 @@ impl Relay {
         let mut state = self.state();
         let mut served = Served {
             coder,
-            video: Feed { source: video, last: None },
+            video: Feed {
+                source: video,
+                last: None,
+            },
             audio: audio.map(|source| Feed { source, last: None }),
             last_key: Instant::now(),
         };
@@ -188,7 +191,8 @@ impl State {
 impl Served {
     fn force_key_frame(&mut self) {
         self.last_key = Instant::now();
-        self.coder.send_event(UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
+        self.coder
+            .send_event(UpstreamForceKeyUnitEvent::builder().all_headers(true).build());
     }
 }
 
@@ -201,7 +205,9 @@ impl Feed {
         let base = self.source.base_time();
         let at = at.or_else(|| self.source.clock().map(|clock| clock.time()));
         // Before the stream plays, and for what is older than it.
-        let time = at.zip(base).map_or(gst::ClockTime::ZERO, |(at, base)| at.saturating_sub(base));
+        let time = at
+            .zip(base)
+            .map_or(gst::ClockTime::ZERO, |(at, base)| at.saturating_sub(base));
         let time = self.last.map_or(time, |last| time.max(last + STEP));
         self.last = Some(time);
         {
@@ -237,7 +243,12 @@ impl Offer {
         let mut bytes = vec![128; info.size()];
         bytes[..info.offset()[1]].fill(16);
         let caps = info.to_caps().ok()?;
-        Some(gst::Sample::builder().buffer(&gst::Buffer::from_mut_slice(bytes)).caps(&caps).build())
+        Some(
+            gst::Sample::builder()
+                .buffer(&gst::Buffer::from_mut_slice(bytes))
+                .caps(&caps)
+                .build(),
+        )
     }
 }
 

@@ -33,8 +33,23 @@ pub struct Server {
 #[derive(Default)]
 struct Shared {
     relays: BTreeMap<String, Arc<Relay>>,
+    /// Those that wait for a first frame, without which there is nothing to describe.
+    waiting: BTreeMap<String, StreamFactory>,
     /// The paths that sessions play.
     viewers: HashMap<String, String>,
+}
+
+impl Shared {
+    /// Serves what has waited for a first frame, and has one.
+    fn mount(&mut self, mounts: &RTSPMountPoints) {
+        let relays = &self.relays;
+        let ready = self.waiting.extract_if(.., |name, _| {
+            relays.get(name).is_some_and(|relay| relay.offer().is_some())
+        });
+        for (name, factory) in ready {
+            mounts.add_factory(&format!("/{name}"), factory);
+        }
+    }
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -94,15 +109,25 @@ impl Server {
 
         let context = glib::MainContext::new();
         server.attach(Some(&context)).map_err(|_| {
-            format!("cannot listen on {}: the port is taken, or the address is not this machine's; see [rtsp] listen", config.listen)
+            format!(
+                "cannot listen on {}: the port is taken, or the address is not this machine's; see [rtsp] listen",
+                config.listen
+            )
         })?;
-        let this = Self { server, mounts, context, shared, guarded: config.viewer.is_some() };
+        let this = Self {
+            server,
+            mounts,
+            context,
+            shared,
+            guarded: config.viewer.is_some(),
+        };
         this.run()?;
         Ok(this)
     }
 
     fn run(&self) -> Result<(), String> {
         let (context, shared, pool) = (self.context.clone(), self.shared.clone(), self.server.session_pool());
+        let mounts = self.mounts.clone();
         let run = move || {
             let every = |time: Duration, work: Box<dyn Fn() + Send>| {
                 let source = glib::timeout_source_new(time, None, glib::Priority::DEFAULT, move || {
@@ -111,17 +136,30 @@ impl Server {
                 });
                 source.attach(Some(&context));
             };
-            every(TICK, Box::new(move || {
-                let relays: Vec<_> = lock(&shared).relays.values().cloned().collect();
-                relays.iter().for_each(|relay| relay.tick());
-            }));
-            every(CLEANUP, Box::new(move || {
-                pool.as_ref().map(|pool| pool.cleanup());
-            }));
+            every(
+                TICK,
+                Box::new(move || {
+                    let relays = {
+                        let mut shared = lock(&shared);
+                        shared.mount(&mounts);
+                        shared.relays.values().cloned().collect::<Vec<_>>()
+                    };
+                    relays.iter().for_each(|relay| relay.tick());
+                }),
+            );
+            every(
+                CLEANUP,
+                Box::new(move || {
+                    pool.as_ref().map(|pool| pool.cleanup());
+                }),
+            );
             glib::MainLoop::new(Some(&context), false).run();
         };
         let thread = std::thread::Builder::new().name("rtsp".into());
-        thread.spawn(run).map(drop).map_err(|e| format!("no thread for RTSP: {e}"))
+        thread
+            .spawn(run)
+            .map(drop)
+            .map_err(|e| format!("no thread for RTSP: {e}"))
     }
 
     /// The port that it listens on.
@@ -129,7 +167,7 @@ impl Server {
         self.server.bound_port().try_into().unwrap_or_default()
     }
 
-    /// Serves a relay at `/NAME` from now on.
+    /// Serves a relay at `/NAME` from its first frame on.
     pub fn mount(&self, name: &str, source: &Source, relay: &Arc<Relay>) {
         let factory = StreamFactory::new(name, source, relay);
         if self.guarded {
@@ -139,14 +177,19 @@ impl Server {
                 .build();
             factory.add_role_from_structure(&rights);
         }
-        lock(&self.shared).relays.insert(name.to_owned(), relay.clone());
-        self.mounts.add_factory(&format!("/{name}"), factory);
+        let mut shared = lock(&self.shared);
+        shared.relays.insert(name.to_owned(), relay.clone());
+        shared.waiting.insert(name.to_owned(), factory);
     }
 
     /// Serves `/NAME` no longer: its viewers are told that it ends.
     pub fn unmount(&self, name: &str) {
-        self.mounts.remove_factory(&format!("/{name}"));
-        let relay = lock(&self.shared).relays.remove(name);
+        let relay = {
+            let mut shared = lock(&self.shared);
+            shared.waiting.remove(name);
+            self.mounts.remove_factory(&format!("/{name}"));
+            shared.relays.remove(name)
+        };
         if let Some(relay) = relay {
             relay.end();
         }

@@ -25,7 +25,11 @@ pub fn save(path: &Path, camera: &str, live: &Live) -> Result<(), String> {
     let part = folder.join(format!(".uretinex-service.{}.part", std::process::id()));
     let write = || {
         let _ = fs::remove_file(&part);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&part)?;
         file.write_all(text.as_bytes())?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()?;
@@ -34,7 +38,10 @@ pub fn save(path: &Path, camera: &str, live: &Live) -> Result<(), String> {
     };
     write().map_err(|e| {
         let _ = fs::remove_file(&part);
-        named(&format!("{e}; the service needs the right to write to {}", folder.display()))
+        named(&format!(
+            "{e}; the service needs the right to write to {}",
+            folder.display()
+        ))
     })
 }
 
@@ -64,11 +71,19 @@ fn edited(text: &str, camera: &str, live: &Live) -> Result<String, String> {
     };
     for (key, value, is_standard) in [
         ("ratio", ratio, live.ratio == standard.ratio),
-        ("brightness", number(live.brightness), live.brightness == standard.brightness),
+        (
+            "brightness",
+            number(live.brightness),
+            live.brightness == standard.brightness,
+        ),
         ("strength", number(live.strength), live.strength == standard.strength),
         ("temporal", number(live.temporal), live.temporal == standard.temporal),
         ("enabled", Value::from(live.enabled), live.enabled == standard.enabled),
-        ("daylight", Value::from(daylight(live.daylight)), live.daylight == standard.daylight),
+        (
+            "daylight",
+            Value::from(daylight(live.daylight)),
+            live.daylight == standard.daylight,
+        ),
         ("deadline", deadline, live.deadline == standard.deadline),
     ] {
         match table.get_mut(key).and_then(Item::as_value_mut) {
@@ -96,16 +111,27 @@ mod tests {
 
     #[test]
     fn values_change_and_comments_stay() {
-        let live = Live { ratio: 2.5, strength: 0.8, enabled: false, ..Live::default() };
+        let live = Live {
+            ratio: 2.5,
+            strength: 0.8,
+            enabled: false,
+            ..Live::default()
+        };
         let expected = "# all cameras\n[camera.yard]\naddress = \"rtsp://a\" # by the gate\nratio = 2.5 # as the guard likes it\n\
                         strength = 0.8\nenabled = false\n\n[camera.street]\n# none yet\naddress = \"rtsp://b\"\n";
         assert_eq!(edited(FILE, "yard", &live).unwrap(), expected);
         let back = edited(expected, "yard", &Live::default()).unwrap();
-        assert!(back.contains("ratio = \"auto\" # as the guard likes it\nstrength = 1.0\nenabled = true\n"), "{back}");
+        assert!(
+            back.contains("ratio = \"auto\" # as the guard likes it\nstrength = 1.0\nenabled = true\n"),
+            "{back}"
+        );
         assert_eq!(edited(FILE, "street", &Live::default()).unwrap(), FILE);
         let inline = "camera = { yard = { address = 'rtsp://a', ratio = 4 } }\n";
         let found = edited(inline, "yard", &live).unwrap();
-        assert!(toml::from_str::<toml::Table>(&found).is_ok() && found.contains("ratio = 2.5"), "{found}");
+        assert!(
+            toml::from_str::<toml::Table>(&found).is_ok() && found.contains("ratio = 2.5"),
+            "{found}"
+        );
         for (text, camera) in [(FILE, "gate"), ("broken = [", "yard"), ("camera = 1", "yard")] {
             assert!(edited(text, camera, &live).is_err(), "{text}");
         }
@@ -118,7 +144,10 @@ mod tests {
         let path = folder.join("service.toml");
         fs::write(&path, FILE).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let live = Live { ratio: 2.0, ..Live::default() };
+        let live = Live {
+            ratio: 2.0,
+            ..Live::default()
+        };
         save(&path, "yard", &live).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::read_to_string(&path).unwrap().contains("ratio = 2.0 #"));

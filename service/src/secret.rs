@@ -98,7 +98,13 @@ mod tests {
     #[test]
     fn secrets_are_compared_and_not_shown() {
         let secret = Secret::from("p@ss".to_owned());
-        for (other, same) in [("p@ss", true), ("p@sS", false), ("p@s", false), ("p@sss", false), ("", false)] {
+        for (other, same) in [
+            ("p@ss", true),
+            ("p@sS", false),
+            ("p@s", false),
+            ("p@sss", false),
+            ("", false),
+        ] {
             assert_eq!(secret.is(other), same, "{other}");
         }
         assert_eq!(format!("{secret:?}"), "(secret)");
@@ -108,8 +114,14 @@ mod tests {
     fn messages_name_the_place_and_not_the_secret() {
         let folder = std::env::temp_dir();
         for (source, expected) in [
-            (SecretSource::File("uretinex-no-such-file".into()), "uretinex-no-such-file: "),
-            (SecretSource::Environment("URETINEX_NO_SUCH".into()), "URETINEX_NO_SUCH is not set"),
+            (
+                SecretSource::File("uretinex-no-such-file".into()),
+                "uretinex-no-such-file: ",
+            ),
+            (
+                SecretSource::Environment("URETINEX_NO_SUCH".into()),
+                "URETINEX_NO_SUCH is not set",
+            ),
         ] {
             let error = source.read(&folder).unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -27,16 +27,26 @@ pub fn jpeg(sample: &gst::Sample, width: Option<u32>) -> Result<Vec<u8>, String>
     // What is shown of pixels that are not square.
     let par = info.par();
     let height = u64::from(info.height()) * u64::from(out_width) * par.denom().max(1) as u64;
-    let height = height.div_ceil(u64::from(info.width().max(1)) * par.numer().max(1) as u64).clamp(2, 65_535) as u32;
-    let out = VideoInfo::builder(VideoFormat::Rgb, out_width, height).build().map_err(|e| e.to_string())?;
-    let converter =
-        VideoConverter::new(&info, &out, Some(VideoConverterConfig::new())).map_err(|e| e.to_string())?;
+    let height = height
+        .div_ceil(u64::from(info.width().max(1)) * par.numer().max(1) as u64)
+        .clamp(2, 65_535) as u32;
+    // The converter refuses to change the rate.
+    let out = VideoInfo::builder(VideoFormat::Rgb, out_width, height)
+        .fps(info.fps())
+        .build()
+        .map_err(|e| e.to_string())?;
+    let converter = VideoConverter::new(&info, &out, Some(VideoConverterConfig::new())).map_err(|e| e.to_string())?;
     let buffer = gst::Buffer::with_size(out.size()).map_err(|e| e.to_string())?;
     let mut rgb = VideoFrame::from_buffer_writable(buffer, &out).map_err(|_| "no memory for a picture")?;
     converter.frame(&frame, &mut rgb);
     let (stride, row) = (out.stride()[0] as usize, out_width as usize * 3);
     let plane = rgb.plane_data(0).map_err(|e| e.to_string())?;
-    let pixels: Vec<u8> = plane.chunks(stride).take(height as usize).flat_map(|line| &line[..row]).copied().collect();
+    let pixels: Vec<u8> = plane
+        .chunks(stride)
+        .take(height as usize)
+        .flat_map(|line| &line[..row])
+        .copied()
+        .collect();
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, QUALITY)
         .encode(&pixels, out_width, height, ExtendedColorType::Rgb8)
@@ -57,9 +67,15 @@ mod tests {
             (VideoFormat::Gray8, Some(5000), (321, 241)),
             (VideoFormat::Rgba, Some(0), (2, 2)),
         ] {
-            let info = VideoInfo::builder(format, 321, 241).build().unwrap();
+            let info = VideoInfo::builder(format, 321, 241)
+                .fps(gst::Fraction::new(5, 1))
+                .build()
+                .unwrap();
             let buffer = gst::Buffer::from_mut_slice(vec![100; info.size()]);
-            let sample = gst::Sample::builder().buffer(&buffer).caps(&info.to_caps().unwrap()).build();
+            let sample = gst::Sample::builder()
+                .buffer(&buffer)
+                .caps(&info.to_caps().unwrap())
+                .build();
             let bytes = jpeg(&sample, width).unwrap_or_else(|e| panic!("{format}: {e}"));
             let picture = image::load_from_memory(&bytes).unwrap();
             assert_eq!((picture.width(), picture.height()), expected, "{format}, {width:?}");

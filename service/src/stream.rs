@@ -74,11 +74,20 @@ mod imp {
             let skipped = self.skipped.load(Ordering::Relaxed).min(self.encoders.len() - 1);
             let (encoder, troubles) = Encoder::first_of(&self.encoders[skipped..])?;
             if !troubles.is_empty() {
-                log::info!("camera {}: coded by {}: {}", self.name, encoder.name(), troubles.join(", "));
+                log::info!(
+                    "camera {}: coded by {}: {}",
+                    self.name,
+                    encoder.name(),
+                    troubles.join(", ")
+                );
                 self.skipped.fetch_add(troubles.len(), Ordering::Relaxed);
             }
-            let rate = offer.rate.map_or(25.0, |rate| f64::from(rate.numer()) / f64::from(rate.denom()));
-            let bitrate = self.bitrate.unwrap_or_else(|| encoder::bitrate(offer.width, offer.height, rate));
+            let rate = offer
+                .rate
+                .map_or(25.0, |rate| f64::from(rate.numer()) / f64::from(rate.denom()));
+            let bitrate = self
+                .bitrate
+                .unwrap_or_else(|| encoder::bitrate(offer.width, offer.height, rate));
             let entry = "is-live=true format=time max-bytes=0 leaky-type=downstream";
             let mut launch = format!(
                 "appsrc name={VIDEO} {entry} max-buffers=3 ! videoconvert ! videoscale add-borders=true \
@@ -98,7 +107,10 @@ mod imp {
             let Ok(bin) = media.element().downcast::<gst::Bin>() else {
                 return;
             };
-            let source = |name| bin.by_name(name).and_then(|element| element.downcast::<gst_app::AppSrc>().ok());
+            let source = |name| {
+                bin.by_name(name)
+                    .and_then(|element| element.downcast::<gst_app::AppSrc>().ok())
+            };
             let (Some(coder), Some(video)) = (bin.by_name(CODER), source(VIDEO)) else {
                 return;
             };
@@ -120,9 +132,12 @@ mod imp {
                 let message = values.get(1).and_then(|value| value.get::<gst::Message>().ok());
                 if let Some(gst::MessageView::Error(error)) = message.as_ref().map(|message| message.view()) {
                     log::warn!("camera {name}: the served stream ends: {}", error.error().message());
-                    let of_coder = failing.upgrade().is_some_and(|coder| error.src() == Some(coder.upcast_ref()));
+                    let of_coder = failing
+                        .upgrade()
+                        .is_some_and(|coder| error.src() == Some(coder.upcast_ref()));
                     if let Some(skipped) = skipped.upgrade().filter(|_| of_coder) {
-                        let _ = skipped.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < others).then_some(n + 1));
+                        let _ = skipped
+                            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < others).then_some(n + 1));
                     }
                 }
                 Some(false.to_value())
@@ -154,7 +169,8 @@ mod imp {
                 let flags = gst::ParseFlags::PLACE_IN_BIN;
                 gst::parse::launch_full(&launch, None, flags).map_err(|e| e.to_string())
             });
-            made.inspect_err(|error| log::error!("camera {}: no stream: {error}", of.name)).ok()
+            made.inspect_err(|error| log::error!("camera {}: no stream: {error}", of.name))
+                .ok()
         }
 
         fn media_configure(&self, media: &gst_rtsp_server::RTSPMedia) {

@@ -1,0 +1,199 @@
+use super::*;
+
+/// GStreamer and the element, as the program starts them.
+fn start() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        gsturetinex::plugin_register_static().unwrap();
+    });
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    start();
+    Config::parse(text, &std::env::temp_dir())
+}
+
+const CAMERA: &str = "[camera.a]\naddress = 'rtsp://c'\n";
+
+#[test]
+fn what_is_wrong_is_named_with_its_line_or_key() {
+    let with = |line: &str| format!("{CAMERA}{line}\n");
+    for (text, expected) in [
+        (String::new(), vec!["there is no camera", "[camera.NAME]"]),
+        ("[camera.a]\n".into(), vec!["line 1", "missing field `address`"]),
+        ("[camera.a]\naddress = 'http://c'\n".into(), vec!["line 2", "rtsp://"]),
+        (
+            "[camera.a]\naddress = 'rtsp://u:geheim@'\n".into(),
+            vec!["line 2", "names a host"],
+        ),
+        (
+            "[camera.'a b']\naddress = 'rtsp://c'\n".into(),
+            vec!["\"a b\"", "letters, digits"],
+        ),
+        ("[camera.a]\naddress = 'rtsp://c\n".into(), vec!["line 2"]),
+        (with("ratoi = 4"), vec!["line 3", "unknown field `ratoi`", "`ratio`"]),
+        (
+            with("password = 'geheim'"),
+            vec!["line 3", "unknown field `password`", "`password-file`"],
+        ),
+        (with("ratio = 0.5"), vec!["line 3", "0.5", "from 1 to 20"]),
+        (with("ratio = 'bright'"), vec!["line 3", "\"auto\" or a number"]),
+        (with("brightness = 2"), vec!["line 3", "from -1 to 1"]),
+        (with("strength = -0.1"), vec!["line 3", "from 0 to 1"]),
+        (with("temporal = nan"), vec!["line 3", "from 0 to 1"]),
+        (with("deadline = 0"), vec!["line 3", "\"off\" or milliseconds"]),
+        (with("daylight = 'off'"), vec!["line 3", "`bypass` or `enhance`"]),
+        (with("protocol = 'http'"), vec!["line 3", "`tcp` or `udp`"]),
+        (with("encoder = 'x265'"), vec!["line 3", "\"x264\", \"nvh264\""]),
+        (with("latency = -1"), vec!["line 3", "0 to 10000 milliseconds"]),
+        (with("silence = 1"), vec!["line 3", "2 to 600 seconds"]),
+        (with("bitrate = 3"), vec!["line 3", "64 to 100000"]),
+        (with("audio = 'yes'"), vec!["line 3", "boolean"]),
+        (with("password-env = 'HOME'"), vec!["[camera.a]", "add user"]),
+        (
+            with("user = 'u'\npassword-env = 'URETINEX_NO_SUCH'"),
+            vec!["[camera.a]", "URETINEX_NO_SUCH is not set"],
+        ),
+        (
+            with("user = 'u'\npassword-file = 'uretinex-none'"),
+            vec!["[camera.a]", "uretinex-none: No such file"],
+        ),
+        (
+            with("password-file = 'f'\npassword-env = 'E'"),
+            vec!["[camera.a]", "keep one of them"],
+        ),
+        (with("element.max-pixels = -4"), vec!["element.max-pixels", "\"-4\""]),
+        (
+            with("element.max-pixels = 99999999"),
+            vec!["element.max-pixels", "pixels of a frame"],
+        ),
+        (
+            with("element.max-pixel = 4"),
+            vec!["element.max-pixel:", "no such property"],
+        ),
+        (with("element.ratio = 4"), vec!["element.ratio", "key of its own"]),
+        (with("element.stats = 4"), vec!["element.stats", "no such property"]),
+        (
+            with("element.backend = 'abacus'"),
+            vec!["element.backend", "\"abacus\""],
+        ),
+        (
+            with("element.threads = [1]"),
+            vec!["element.threads", "a string, a number"],
+        ),
+        (
+            format!("{CAMERA}[http]\nlisten = '8080'\n"),
+            vec!["line 4", "socket address"],
+        ),
+        (
+            format!("{CAMERA}[http]\nlisten = '0.0.0.0:80'\n"),
+            vec!["[http]", "token-file", "open-reading"],
+        ),
+        (
+            format!("{CAMERA}[http]\ntoken-env = 'URETINEX_NO_SUCH'\n"),
+            vec!["[http]", "URETINEX_NO_SUCH"],
+        ),
+        (
+            format!("{CAMERA}[http]\ntoken-env = 'PWD'\ntoken-file = 'f'\n"),
+            vec!["[http]", "keep one of them"],
+        ),
+        (
+            format!("{CAMERA}[rtsp]\nuser = 'v'\n"),
+            vec!["[rtsp]", "add password-file"],
+        ),
+        (format!("{CAMERA}[rtps]\n"), vec!["line 3", "unknown field `rtps`"]),
+        (format!("{CAMERA}{CAMERA}"), vec!["line 3", "duplicate key"]),
+    ] {
+        let error = parse(&text).unwrap_err();
+        for part in expected {
+            assert!(error.contains(part), "{text}\n{error}\nhas no {part}");
+        }
+        assert!(!error.contains("geheim"), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn a_camera_with_nothing_said_has_the_defaults() {
+    let config = parse(CAMERA).unwrap();
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.rtsp.listen.to_string(), "127.0.0.1:8554");
+    assert!(config.http.open_reading && config.http.token.is_none() && config.rtsp.viewer.is_none());
+    let camera = &config.cameras["a"];
+    assert_eq!(
+        (&camera.live, camera.source.protocol),
+        (&Live::default(), Protocol::Tcp)
+    );
+    // The element's own defaults are the same.
+    let element = gst::ElementFactory::make("uretinexenhance").build().unwrap();
+    let before = Live::PROPERTIES.map(|name| element.property_value(name).serialize().unwrap());
+    camera.live.apply(&element);
+    assert_eq!(
+        before,
+        Live::PROPERTIES.map(|name| element.property_value(name).serialize().unwrap())
+    );
+}
+
+#[test]
+fn all_that_can_be_said_arrives() {
+    let folder = std::env::temp_dir();
+    std::fs::write(folder.join("uretinex-config-test"), "p@ss#w:rd\nsecond line\n").unwrap();
+    let text = "
+        [http]
+        listen = '[::1]:9000'
+        hosts = ['cams.example']
+        open-reading = false
+        token-file = 'uretinex-config-test'
+        [rtsp]
+        listen = '0.0.0.0:8555'
+        user = 'viewer'
+        password-file = 'uretinex-config-test'
+        [camera.yard]
+        address = 'rtsp://other:x@192.168.1.20:554/cam?channel=1&subtype=0'
+        user = 'guard'
+        password-file = 'uretinex-config-test'
+        protocol = 'udp'
+        latency = 500
+        silence = 20
+        audio = false
+        encoder = ['vah264', 'x264']
+        bitrate = 4000
+        ratio = 4
+        brightness = -0.5
+        strength = 0.9
+        temporal = 0
+        enabled = true
+        daylight = 'enhance'
+        deadline = 40
+        element = { max-pixels = 100000, regions = '0,0,480,60', qos = false }
+        [camera.gate]
+        address = 'rtsp://guard:p@ss@gate/'
+        ratio = 'auto'
+        deadline = 'off'
+    ";
+    let config = parse(text).unwrap();
+    let yard = &config.cameras["yard"];
+    assert_eq!(yard.source.location, "rtsp://192.168.1.20:554/cam?channel=1&subtype=0");
+    assert_eq!(
+        (yard.source.host(), yard.source.user.as_deref()),
+        ("rtsp://192.168.1.20:554", Some("guard"))
+    );
+    assert_eq!(yard.source.password.as_ref().map(Secret::expose), Some("p@ss#w:rd"));
+    assert_eq!(yard.source.encoders, [Encoder::Vah264, Encoder::X264]);
+    assert_eq!(yard.source.element["regions"], "0,0,480,60");
+    let live = &yard.live;
+    assert_eq!(
+        (live.ratio, live.brightness, live.temporal, live.deadline),
+        (4.0, -0.5, 0.0, Deadline::Milliseconds(40))
+    );
+    assert_eq!(
+        config.cameras["gate"].source.password.as_ref().map(Secret::expose),
+        Some("p@ss")
+    );
+    // Not even in what programmers see.
+    assert!(!format!("{config:?}").contains("p@ss"));
+    let message = yard
+        .source
+        .without_path("no answer from rtsp://192.168.1.20:554/cam?channel=1&subtype=0");
+    assert_eq!(message, "no answer from rtsp://192.168.1.20:554...");
+}

@@ -45,7 +45,10 @@ pub async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) 
 /// The answer to a request that is not let through.
 fn check(rules: &config::Http, method: &Method, path: &str, headers: &HeaderMap) -> Option<Box<Response>> {
     let reads = method == Method::GET || method == Method::HEAD;
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     // A page of another site can have its name stand for this machine, and then read what its own origin may read.
     if !is_ours(host, &rules.hosts) && !(reads && ["/healthz", "/readyz"].contains(&path)) {
         return Some(Box::new(refuse(
@@ -63,12 +66,19 @@ fn check(rules: &config::Http, method: &Method, path: &str, headers: &HeaderMap)
         )));
     };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+    let given = given
+        .and_then(|value| value.split_once(' '))
+        .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
     match given.is_some_and(|(_, given)| token.is(given.trim())) {
         true => None,
         false => {
-            let refusal = refuse(StatusCode::UNAUTHORIZED, "the token is missing or wrong: Authorization: Bearer TOKEN");
-            Some(Box::new(([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response()))
+            let refusal = refuse(
+                StatusCode::UNAUTHORIZED,
+                "the token is missing or wrong: Authorization: Bearer TOKEN",
+            );
+            Some(Box::new(
+                ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response(),
+            ))
         }
     }
 }
@@ -98,8 +108,14 @@ mod tests {
             open_reading: true,
             hosts: vec!["cams.example".into()],
         };
-        let closed = config::Http { open_reading: false, ..open.clone() };
-        let tokenless = config::Http { token: None, ..open.clone() };
+        let closed = config::Http {
+            open_reading: false,
+            ..open.clone()
+        };
+        let tokenless = config::Http {
+            token: None,
+            ..open.clone()
+        };
         let right = format!("Bearer {TOKEN}");
         for (rules, method, path, host, given, expected) in [
             (&open, "GET", "/api/cameras", "127.0.0.1:8080", "", 0),
@@ -112,8 +128,22 @@ mod tests {
             (&open, "GET", "/", "", "", 421),
             (&open, "GET", "/healthz", "probe", "", 0),
             (&open, "PATCH", "/api/cameras/a", "127.0.0.1", "", 401),
-            (&open, "PATCH", "/api/cameras/a", "127.0.0.1", "Bearer 0123456789abcdeF", 401),
-            (&open, "PATCH", "/api/cameras/a", "127.0.0.1", "Basic 0123456789abcdef", 401),
+            (
+                &open,
+                "PATCH",
+                "/api/cameras/a",
+                "127.0.0.1",
+                "Bearer 0123456789abcdeF",
+                401,
+            ),
+            (
+                &open,
+                "PATCH",
+                "/api/cameras/a",
+                "127.0.0.1",
+                "Basic 0123456789abcdef",
+                401,
+            ),
             (&open, "PATCH", "/api/cameras/a", "127.0.0.1", &right, 0),
             (&open, "POST", "/healthz", "127.0.0.1", "", 401),
             (&closed, "GET", "/", "127.0.0.1", "", 0),

@@ -47,7 +47,9 @@ fn one(value: f64) -> Values {
 }
 
 const METRICS: [Metric; 17] = [
-    Metric("up", "1 while frames come", false, |look| one(f64::from(look.camera.status().state == CameraState::Live))),
+    Metric("up", "1 while frames come", false, |look| {
+        one(f64::from(look.camera.status().state == CameraState::Live))
+    }),
     Metric("state", "1 for the state that the camera is in", false, |look| {
         let state = look.camera.status().state;
         let all = [
@@ -57,10 +59,15 @@ const METRICS: [Metric; 17] = [
             (CameraState::Refused, "refused"),
             (CameraState::Unusable, "unusable"),
         ];
-        all.map(|(each, name)| (Some(("state", name)), f64::from(each == state))).into()
+        all.map(|(each, name)| (Some(("state", name)), f64::from(each == state)))
+            .into()
     }),
-    Metric("frames_in", "Frames that came from the camera", true, |look| one(look.figures.frames_in as f64)),
-    Metric("frames_out", "Frames that went out", true, |look| one(look.figures.frames_out as f64)),
+    Metric("frames_in", "Frames that came from the camera", true, |look| {
+        one(look.figures.frames_in as f64)
+    }),
+    Metric("frames_out", "Frames that went out", true, |look| {
+        one(look.figures.frames_out as f64)
+    }),
     Metric("frames_by_kind", "Frames by what was done to them", true, |look| {
         vec![
             (Some(("kind", "enhanced")), look.figures.enhanced as f64),
@@ -68,44 +75,79 @@ const METRICS: [Metric; 17] = [
             (Some(("kind", "failed")), look.figures.failed as f64),
         ]
     }),
-    Metric("frames_dropped", "Frames dropped, because the element was busy or they were late", true, |look| {
-        vec![
-            (Some(("reason", "busy")), look.figures.dropped_queue as f64),
-            (Some(("reason", "late")), look.figures.dropped_late as f64),
-        ]
-    }),
-    Metric("frame_seconds", "Time that a frame takes, percentiles of the latest 512", false, |look| {
-        vec![
-            (Some(("quantile", "0.5")), look.figures.seconds_p50),
-            (Some(("quantile", "0.95")), look.figures.seconds_p95),
-            (Some(("quantile", "0.99")), look.figures.seconds_p99),
-        ]
-    }),
+    Metric(
+        "frames_dropped",
+        "Frames dropped, because the element was busy or they were late",
+        true,
+        |look| {
+            vec![
+                (Some(("reason", "busy")), look.figures.dropped_queue as f64),
+                (Some(("reason", "late")), look.figures.dropped_late as f64),
+            ]
+        },
+    ),
+    Metric(
+        "frame_seconds",
+        "Time that a frame takes, percentiles of the latest 512",
+        false,
+        |look| {
+            vec![
+                (Some(("quantile", "0.5")), look.figures.seconds_p50),
+                (Some(("quantile", "0.95")), look.figures.seconds_p95),
+                (Some(("quantile", "0.99")), look.figures.seconds_p99),
+            ]
+        },
+    ),
     Metric("frame_age_seconds", "Time since the latest frame", false, |look| {
-        look.camera.tally.last_frame().map_or(vec![], |at| one(at.elapsed().as_secs_f64()))
+        look.camera
+            .tally
+            .last_frame()
+            .map_or(vec![], |at| one(at.elapsed().as_secs_f64()))
     }),
-    Metric("luma", "Mean luma of the latest enhanced frame, 0 to 1", false, |look| {
-        vec![
-            (Some(("side", "in")), look.figures.luma_in.into()),
-            (Some(("side", "out")), look.figures.luma_out.into()),
-        ]
+    Metric(
+        "luma",
+        "Mean luma of the latest enhanced frame, 0 to 1",
+        false,
+        |look| {
+            vec![
+                (Some(("side", "in")), look.figures.luma_in.into()),
+                (Some(("side", "out")), look.figures.luma_out.into()),
+            ]
+        },
+    ),
+    Metric("lightness", "Lightness of the latest frame, 0 to 1", false, |look| {
+        one(look.figures.lightness.into())
     }),
-    Metric("lightness", "Lightness of the latest frame, 0 to 1", false, |look| one(look.figures.lightness.into())),
-    Metric("noise", "Noise of the latest frame, where the element tells it", false, |look| {
-        look.figures.noise.map_or(vec![], |noise| one(noise.into()))
+    Metric(
+        "noise",
+        "Noise of the latest frame, where the element tells it",
+        false,
+        |look| look.figures.noise.map_or(vec![], |noise| one(noise.into())),
+    ),
+    Metric("ratio", "Ratio of the latest enhanced frame", false, |look| {
+        one(look.figures.ratio.into())
     }),
-    Metric("ratio", "Ratio of the latest enhanced frame", false, |look| one(look.figures.ratio.into())),
     Metric("night", "1 by night, 0 by day", false, |look| {
-        look.figures.light.as_deref().map_or(vec![], |light| one(f64::from(light == "night")))
+        look.figures
+            .light
+            .as_deref()
+            .map_or(vec![], |light| one(f64::from(light == "night")))
     }),
-    Metric("grey", "1 if the stream has no colour", false, |look| one(look.figures.grey.into())),
-    Metric("rung", "How far the deadline has gone: 0 is full quality, 3 untouched", false, |look| {
-        one(look.figures.rung.into())
+    Metric("grey", "1 if the stream has no colour", false, |look| {
+        one(look.figures.grey.into())
     }),
+    Metric(
+        "rung",
+        "How far the deadline has gone: 0 is full quality, 3 untouched",
+        false,
+        |look| one(look.figures.rung.into()),
+    ),
     Metric("reconnects", "How often the camera was called again", true, |look| {
         one(look.camera.reconnects.load(Ordering::Relaxed) as f64)
     }),
-    Metric("viewers", "Viewers of the served stream", false, |look| one(look.viewers as f64)),
+    Metric("viewers", "Viewers of the served stream", false, |look| {
+        one(look.viewers as f64)
+    }),
 ];
 
 impl Collector for Cameras {
@@ -144,7 +186,11 @@ impl Collector for Cameras {
 /// Bytes of memory in use, as Linux tells it.
 fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    text.split_whitespace().nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
+    text.split_whitespace()
+        .nth(1)?
+        .parse::<u64>()
+        .ok()
+        .map(|pages| pages * PAGE)
 }
 
 /// The figures as text.

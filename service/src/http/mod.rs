@@ -9,7 +9,8 @@ mod serve;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub use serve::serve;
+pub use routes::router;
+pub use serve::{Limits, serve};
 
 use crate::config;
 use crate::fleet::Fleet;

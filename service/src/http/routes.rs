@@ -30,7 +30,12 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// All endpoints, behind the guard.
 pub fn router(site: Arc<Site>) -> Router {
     let nowhere = || async { refuse(StatusCode::NOT_FOUND, "there is nothing here: see docs/service.md") };
-    let method = || async { refuse(StatusCode::METHOD_NOT_ALLOWED, "not with this method: see docs/service.md") };
+    let method = || async {
+        refuse(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "not with this method: see docs/service.md",
+        )
+    };
     Router::new()
         .route("/", get(page::html))
         .route("/page.css", get(page::css))
@@ -101,7 +106,11 @@ impl View {
             path: format!("/{}", camera.name),
             camera: camera.source.host().to_owned(),
             state: status.state,
-            since: status.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
+            since: status
+                .since
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64(),
             message: status.message,
             next_call_in: status
                 .next_call
@@ -133,7 +142,12 @@ fn find(site: &Site, name: &str) -> Result<Arc<Camera>, Response> {
 
 /// The service does its work: no thread hangs. 503 names what does.
 async fn health(State(site): State<Arc<Site>>) -> Response {
-    let hanging: Vec<_> = site.fleet.cameras().into_iter().filter(|camera| camera.unattended() > HANGS).collect();
+    let hanging: Vec<_> = site
+        .fleet
+        .cameras()
+        .into_iter()
+        .filter(|camera| camera.unattended() > HANGS)
+        .collect();
     let answers = tokio::task::spawn_blocking({
         let site = site.clone();
         move || site.fleet.server.answers(ANSWER)
@@ -156,12 +170,21 @@ async fn ready(State(site): State<Arc<Site>>) -> Response {
     let waiting = cameras.iter().filter(|camera| !camera.status().tried).count();
     match waiting {
         0 => "ready\n".into_response(),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, format!("{waiting} cameras have not been tried yet\n")).into_response(),
+        _ => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{waiting} cameras have not been tried yet\n"),
+        )
+            .into_response(),
     }
 }
 
 async fn list(State(site): State<Arc<Site>>) -> Response {
-    let views: Vec<_> = site.fleet.cameras().iter().map(|camera| View::of(&site, camera)).collect();
+    let views: Vec<_> = site
+        .fleet
+        .cameras()
+        .iter()
+        .map(|camera| View::of(&site, camera))
+        .collect();
     Json(views).into_response()
 }
 

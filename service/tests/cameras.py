@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+"""Cameras to try the service with: RTSP servers of dark scenes on the loopback interface.
+
+    cameras.py NAME PORT    serves one of SCENES at rtsp://127.0.0.1:PORT/NAME until it is killed
+"""
+
+import os
+import pathlib
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+PASSWORD = "p@ss#w:rd%2"
+RATE = 5  # frames per second
+
+DARK = "videotestsrc is-live=true pattern=ball foreground-color=0xff303030 background-color=0xff181818"
+X264 = f"x264enc tune=zerolatency speed-preset=ultrafast key-int-max={RATE}"
+H264 = f"{X264} ! rtph264pay name=pay0 config-interval=1"
+
+
+def raw(width=160, height=96):
+    return f"{DARK} ! video/x-raw,format=I420,width={width},height={height},framerate={RATE}/1"
+
+
+SCENES = {
+    "h264": f"( {raw()} ! {H264} )",
+    "h265": f"( {raw()} ! x265enc tune=zerolatency speed-preset=ultrafast key-int-max={RATE} "
+            "! rtph265pay name=pay0 config-interval=1 )",
+    "mjpeg": f"( {raw()} ! jpegenc ! rtpjpegpay name=pay0 )",
+    "audio": f"( {raw()} ! {H264} audiotestsrc is-live=true volume=0.3 ! audio/x-raw,rate=8000,channels=1 ! alawenc "
+             "! rtppcmapay name=pay1 )",
+    "dies": f"( {raw()} ! {H264} )",
+    "sizes": f"( {DARK} ! videoscale ! capsfilter name=size caps=video/x-raw,format=I420,width=160,height=96,framerate={RATE}/1 "
+             f"! {H264} )",
+    "locked": f"( {raw()} ! {H264} )",
+    "street": f"( {DARK.replace('pattern=ball', 'pattern=smpte')} ! video/x-raw,format=I420,width=320,height=192,framerate={RATE}/1 "
+              f"! videobalance brightness=-0.35 contrast=0.3 ! {H264} )",
+}
+
+
+def serve(name, port):
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    gi.require_version("GstRtspServer", "1.0")
+    from gi.repository import GLib, Gst, GstRtspServer
+
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer(address="127.0.0.1", service=port)
+    factory = GstRtspServer.RTSPMediaFactory(shared=True)
+    factory.set_launch(SCENES[name])
+    if name == "locked":
+        auth, token, permissions = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken(), GstRtspServer.RTSPPermissions()
+        token.set_string("media.factory.role", "viewer")
+        permissions.add_permission_for_role("viewer", "media.factory.access", True)
+        permissions.add_permission_for_role("viewer", "media.factory.construct", True)
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic("guard", PASSWORD), token)
+        factory.set_permissions(permissions)
+        server.set_auth(auth)
+    if name == "sizes":
+        sizes = [(160, 96), (240, 144)]
+
+        def on_configure(_factory, media):
+            size = media.get_element().get_by_name("size")
+
+            def change():
+                sizes.reverse()
+                width, height = sizes[0]
+                size.set_property("caps", Gst.Caps(f"video/x-raw,format=I420,width={width},height={height},framerate={RATE}/1"))
+                return GLib.SOURCE_CONTINUE
+
+            GLib.timeout_add_seconds(10, change)
+
+        factory.connect("media-configure", on_configure)
+    server.get_mount_points().add_factory(f"/{name}", factory)
+    if server.attach(None) == 0:
+        sys.exit(f"port {port} is taken")
+    print("serving", flush=True)
+    GLib.MainLoop().run()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Process:
+    """A program and the lines that it prints."""
+
+    def __init__(self, *command, show=False, **environment):
+        self.lines, self.log = queue.Queue(), []
+        self.process = subprocess.Popen(
+            [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, **environment},
+        )
+        threading.Thread(target=self.read, args=(show,), daemon=True).start()
+
+    def read(self, show):
+        for line in self.process.stdout:
+            if show:
+                print("   ", line, end="", flush=True)
+            self.log.append(line.strip())
+            self.lines.put(line.strip())
+
+    def wait_for(self, pattern, patience=60):
+        end = time.monotonic() + patience
+        while True:
+            try:
+                line = self.lines.get(timeout=max(0.1, end - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no line like '{pattern}' in {patience} s: {self.log[-20:]}") from None
+            if found := re.search(pattern, line):
+                return found
+
+    def end(self, with_signal=signal.SIGKILL):
+        if self.process.poll() is None:
+            self.process.send_signal(with_signal)
+        return self.process.wait(30)
+
+
+class Camera(Process):
+    """A camera of SCENES, at `url`."""
+
+    def __init__(self, scene, port=None):
+        self.scene, self.port = scene, port or free_port()
+        self.url = f"rtsp://127.0.0.1:{self.port}/{scene}"
+        super().__init__(sys.executable, "-B", __file__, scene, self.port)
+        self.wait_for("serving")
+
+
+def program():
+    """The program as it was built: release, or what URETINEX_BUILD says."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", pathlib.Path(__file__).resolve().parents[2] / "target"))
+    return target / os.environ.get("URETINEX_BUILD", "release") / "uretinex-service"
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:3])
