@@ -55,6 +55,8 @@ struct State {
     seen: Option<Instant>,
     pushed: Option<Instant>,
     served: Vec<Served>,
+    /// Whether streams have ended since that was asked.
+    ended: bool,
 }
 
 /// What connects a camera with its viewers.
@@ -145,6 +147,11 @@ impl Relay {
         self.state().end();
     }
 
+    /// Whether streams have ended since this was asked: connections of their viewers are of no use any more.
+    pub fn take_ended(&self) -> bool {
+        std::mem::take(&mut self.state().ended)
+    }
+
     /// How many streams are served.
     pub fn served(&self) -> usize {
         self.state().served.len()
@@ -180,6 +187,7 @@ impl State {
     }
 
     fn end(&mut self) {
+        self.ended |= !self.served.is_empty();
         for served in self.served.drain(..) {
             for feed in std::iter::once(served.video).chain(served.audio) {
                 let _ = feed.source.end_of_stream();

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gst::glib;
+use gst::glib::prelude::*;
 use gst_rtsp_server::prelude::*;
-use gst_rtsp_server::{RTSPAuth, RTSPMountPoints, RTSPServer, RTSPToken};
+use gst_rtsp_server::{RTSPAuth, RTSPClient, RTSPMountPoints, RTSPServer, RTSPToken};
 
 use crate::config::{Rtsp, Source};
 use crate::relay::Relay;
@@ -35,11 +36,23 @@ struct Shared {
     relays: BTreeMap<String, Arc<Relay>>,
     /// Those that wait for a first frame, without which there is nothing to describe.
     waiting: BTreeMap<String, StreamFactory>,
-    /// The paths that sessions play.
-    viewers: HashMap<String, String>,
+    /// By session, who plays.
+    viewers: HashMap<String, Viewer>,
+}
+
+/// One who plays a camera's stream.
+struct Viewer {
+    camera: String,
+    client: glib::WeakRef<RTSPClient>,
 }
 
 impl Shared {
+    /// Those whose stream has ended: players take the end of the connection for one, whatever they make of the stream's.
+    fn clients(&self, camera: &str) -> Vec<RTSPClient> {
+        let of_camera = self.viewers.values().filter(|viewer| viewer.camera == camera);
+        of_camera.filter_map(|viewer| viewer.client.upgrade()).collect()
+    }
+
     /// Serves what has waited for a first frame, and has one.
     fn mount(&mut self, mounts: &RTSPMountPoints) {
         let relays = &self.relays;
@@ -91,7 +104,7 @@ impl Server {
         let played = shared.clone();
         server.connect_client_connected(move |_, client| {
             let shared = played.clone();
-            client.connect_play_request(move |_, context| {
+            client.connect_play_request(move |client, context| {
                 let url = context.uri().map(|url| url.request_uri());
                 let id = context.session().and_then(|session| session.sessionid());
                 let mut shared = lock(&shared);
@@ -101,7 +114,11 @@ impl Server {
                 if let Some(relay) = shared.relays.get(name) {
                     relay.force_key_frame();
                     if let Some(id) = id {
-                        shared.viewers.insert(id.to_string(), name.to_owned());
+                        let viewer = Viewer {
+                            camera: name.to_owned(),
+                            client: client.downgrade(),
+                        };
+                        shared.viewers.insert(id.to_string(), viewer);
                     }
                 }
             });
@@ -142,9 +159,15 @@ impl Server {
                     let relays = {
                         let mut shared = lock(&shared);
                         shared.mount(&mounts);
-                        shared.relays.values().cloned().collect::<Vec<_>>()
+                        shared.relays.clone()
                     };
-                    relays.iter().for_each(|relay| relay.tick());
+                    for (name, relay) in relays {
+                        relay.tick();
+                        if relay.take_ended() {
+                            let clients = lock(&shared).clients(&name);
+                            clients.iter().for_each(|client| client.close());
+                        }
+                    }
                 }),
             );
             every(
@@ -184,20 +207,30 @@ impl Server {
 
     /// Serves `/NAME` no longer: its viewers are told that it ends.
     pub fn unmount(&self, name: &str) {
-        let relay = {
+        let (relay, clients) = {
             let mut shared = lock(&self.shared);
             shared.waiting.remove(name);
             self.mounts.remove_factory(&format!("/{name}"));
-            shared.relays.remove(name)
+            (shared.relays.remove(name), shared.clients(name))
         };
         if let Some(relay) = relay {
             relay.end();
         }
+        // The stream's end has a moment to reach them first.
+        let hang_up = glib::timeout_source_new(TICK, None, glib::Priority::DEFAULT, move || {
+            clients.iter().for_each(|client| client.close());
+            glib::ControlFlow::Break
+        });
+        hang_up.attach(Some(&self.context));
     }
 
     /// How many watch a camera.
     pub fn viewers(&self, name: &str) -> usize {
-        lock(&self.shared).viewers.values().filter(|path| *path == name).count()
+        lock(&self.shared)
+            .viewers
+            .values()
+            .filter(|viewer| viewer.camera == name)
+            .count()
     }
 
     /// Whether the server's thread still does its work, within `patience`.

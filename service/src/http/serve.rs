@@ -38,8 +38,7 @@ impl Default for Limits {
 }
 
 const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 32\r\n\
-                      content-type: text/plain\r\n\r\ntoo many connections, come back";
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits) {
