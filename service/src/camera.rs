@@ -182,7 +182,7 @@ impl Camera {
                 Ended::Refused(message) => (
                     State::Refused,
                     format!(
-                        "it refuses user and password: {message} Put the right ones into the configuration; it is not \
+                        "it refuses user and password ({message}); put the right ones into the configuration; it is not \
                          called more often, since cameras lock out who tries too often"
                     ),
                     backoff::REFUSED,

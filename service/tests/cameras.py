@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Cameras to try the service with: RTSP servers of dark scenes on the loopback interface.
 
-    cameras.py NAME PORT    serves one of SCENES at rtsp://127.0.0.1:PORT/NAME until it is killed
+    cameras.py NAME PORT    serves one of SCENES or DRAWN at rtsp://127.0.0.1:PORT/NAME until it is ended
 """
 
 import os
@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -38,9 +39,25 @@ SCENES = {
     "sizes": f"( {DARK} ! videoscale ! capsfilter name=size caps=video/x-raw,format=I420,width=160,height=96,framerate={RATE}/1 "
              f"! {H264} )",
     "locked": f"( {raw()} ! {H264} )",
-    "street": f"( {DARK.replace('pattern=ball', 'pattern=smpte')} ! video/x-raw,format=I420,width=320,height=192,framerate={RATE}/1 "
-              f"! videobalance brightness=-0.35 contrast=0.3 ! {H264} )",
 }
+
+# Scenes that the example night_clip draws, with what it is told.
+DRAWN = {"street": [], "yard": ["camera"]}
+DRAWN_SIZE, DRAWN_FRAMES = (640, 360), 50
+
+
+def drawn(name):
+    """A scene from frames that are drawn now and then repeated."""
+    width, height = DRAWN_SIZE
+    file = tempfile.NamedTemporaryFile(suffix=".rgb")
+    draw = program().parent / "examples/night_clip"
+    subprocess.run([draw, str(width), str(height), str(DRAWN_FRAMES), *DRAWN[name]], stdout=file, check=True)
+    launch = (
+        f"( multifilesrc location={file.name} loop=true blocksize={width * height * 3} "
+        f"! rawvideoparse width={width} height={height} format=rgb framerate={RATE}/1 ! identity sync=true "
+        f"! videoconvert ! video/x-raw,format=I420 ! {X264} bitrate=3000 ! rtph264pay name=pay0 config-interval=1 )"
+    )
+    return launch, file
 
 
 def serve(name, port):
@@ -53,7 +70,8 @@ def serve(name, port):
     Gst.init(None)
     server = GstRtspServer.RTSPServer(address="127.0.0.1", service=port)
     factory = GstRtspServer.RTSPMediaFactory(shared=True)
-    factory.set_launch(SCENES[name])
+    launch, _file = (SCENES[name], None) if name in SCENES else drawn(name)
+    factory.set_launch(launch)
     if name == "locked":
         auth, token, permissions = GstRtspServer.RTSPAuth(), GstRtspServer.RTSPToken(), GstRtspServer.RTSPPermissions()
         token.set_string("media.factory.role", "viewer")
@@ -81,7 +99,9 @@ def serve(name, port):
     if server.attach(None) == 0:
         sys.exit(f"port {port} is taken")
     print("serving", flush=True)
-    GLib.MainLoop().run()
+    loop = GLib.MainLoop()
+    GLib.unix_signal_add(GLib.PRIORITY_HIGH, signal.SIGTERM, loop.quit)
+    loop.run()
 
 
 def free_port():

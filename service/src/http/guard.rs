@@ -27,7 +27,7 @@ const HEADERS: [(&str, &str); 6] = [
 ];
 
 /// What there is without a token in any case: the page, which holds nothing of its own, and what watches the service.
-const OPEN: [&str; 5] = ["/", "/page.css", "/page.js", "/healthz", "/readyz"];
+const OPEN: [&str; 6] = ["/", "/page.css", "/page.js", "/icon.svg", "/healthz", "/readyz"];
 
 /// Lets a request through, or not, and adds the headers.
 pub async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {

@@ -18,3 +18,7 @@ pub async fn css() -> Response {
 pub async fn js() -> Response {
     file("text/javascript; charset=utf-8", include_str!("page.js"))
 }
+
+pub async fn icon() -> Response {
+    file("image/svg+xml", include_str!("icon.svg"))
+}

@@ -40,6 +40,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/", get(page::html))
         .route("/page.css", get(page::css))
         .route("/page.js", get(page::js))
+        .route("/icon.svg", get(page::icon))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics::metrics))
@@ -66,6 +67,7 @@ struct View {
     name: String,
     /// Where it is served, below the RTSP server's address.
     path: String,
+    port: u16,
     /// Scheme, host and port of the camera.
     camera: String,
     state: CameraState,
@@ -104,6 +106,7 @@ impl View {
         Self {
             name: camera.name.clone(),
             path: format!("/{}", camera.name),
+            port: site.fleet.server.port(),
             camera: camera.source.host().to_owned(),
             state: status.state,
             since: status
