@@ -55,8 +55,11 @@ struct Args {
 struct Log;
 
 impl log::Log for Log {
+    /// The program's own messages, and warnings of the library, which would repeat the rest at every call of a camera.
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.target().starts_with("uretinex")
+        let target = metadata.target();
+        target.starts_with(env!("CARGO_CRATE_NAME"))
+            || target.starts_with("uretinex") && metadata.level() <= log::Level::Warn
     }
 
     fn log(&self, record: &log::Record<'_>) {

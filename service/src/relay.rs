@@ -210,7 +210,8 @@ impl Feed {
         let Some(mut buffer) = sample.buffer_owned() else {
             return;
         };
-        let base = self.source.base_time();
+        // Zero until the stream plays.
+        let base = self.source.base_time().filter(|base| !base.is_zero());
         let at = at.or_else(|| self.source.clock().map(|clock| clock.time()));
         // Before the stream plays, and for what is older than it.
         let time = at

@@ -89,7 +89,7 @@ def serve(name, port):
             def change():
                 sizes.reverse()
                 width, height = sizes[0]
-                size.set_property("caps", Gst.Caps(f"video/x-raw,format=I420,width={width},height={height},framerate={RATE}/1"))
+                size.set_property("caps", Gst.Caps.from_string(f"video/x-raw,format=I420,width={width},height={height},framerate={RATE}/1"))
                 return GLib.SOURCE_CONTINUE
 
             GLib.timeout_add_seconds(10, change)
