@@ -93,7 +93,7 @@ fn run(args: &Args) -> Result<(), String> {
     let config = Config::read(&args.config)?;
     if args.check {
         println!(
-            "{}: {} cameras, nothing wrong",
+            "{}: nothing wrong, cameras: {}",
             args.config.display(),
             config.cameras.len()
         );

@@ -4,6 +4,7 @@
     cameras.py NAME PORT    serves one of SCENES or DRAWN at rtsp://127.0.0.1:PORT/NAME until it is ended
 """
 
+import atexit
 import os
 import pathlib
 import queue
@@ -119,6 +120,8 @@ class Process:
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env={**os.environ, **environment},
         )
+        # Whatever becomes of the caller.
+        atexit.register(self.end)
         threading.Thread(target=self.read, args=(show,), daemon=True).start()
 
     def read(self, show):

@@ -210,7 +210,7 @@ fn nothing_starts_half() {
             "line 3: .*from 1 to 20",
         ),
         (format!("{camera}ratio = 0.5\n"), &[], 1, "line 3: .*from 1 to 20"),
-        (camera.to_owned(), &["--check"], 0, "1 cameras, nothing wrong"),
+        (camera.to_owned(), &["--check"], 0, "nothing wrong, cameras: 1"),
         (
             format!("{camera}[http]\nlisten = '{taken}'\n"),
             &[],

@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Site;
-use super::routes::refuse;
+use super::answer::refuse;
+use super::site::Site;
 use crate::config;
 
 /// What every answer says to browsers: nothing is loaded from elsewhere, nothing is kept, nobody frames the page.

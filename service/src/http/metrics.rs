@@ -14,8 +14,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::Site;
-use super::routes::refuse;
+use super::answer::refuse;
+use super::site::Site;
 use crate::camera::{Camera, State as CameraState};
 use crate::figures::Figures;
 

@@ -13,7 +13,10 @@ use axum::routing::{get, patch, post};
 use axum::{Json, Router, body::Bytes};
 use serde::{Deserialize, Serialize};
 
-use super::{Site, guard, metrics, page};
+use super::answer::refuse;
+use super::guard::guard;
+use super::site::Site;
+use super::{metrics, page};
 use crate::camera::{Camera, State as CameraState};
 use crate::encoder::Encoder;
 use crate::figures::Figures;
@@ -52,13 +55,8 @@ pub fn router(site: Arc<Site>) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(method)
         .layer(DefaultBodyLimit::max(BODY))
-        .layer(from_fn_with_state(site.clone(), guard::guard))
+        .layer(from_fn_with_state(site.clone(), guard))
         .with_state(site)
-}
-
-/// An answer that says what is wrong.
-pub fn refuse(status: StatusCode, error: &str) -> Response {
-    (status, Json(serde_json::json!({ "error": error }))).into_response()
 }
 
 /// A camera, as the page and other programs see it.
