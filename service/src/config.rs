@@ -19,6 +19,8 @@ use crate::secret::{Secret, SecretSource};
 
 /// The largest configuration that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
+/// The shortest token, in bytes.
+const SHORTEST_TOKEN: usize = 16;
 /// The longest name of a camera, in bytes.
 const LONGEST_NAME: usize = 64;
 
@@ -262,6 +264,14 @@ impl Http {
         let listen = file.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)));
         let token = SecretSource::of("token", file.token_file, file.token_env)?;
         let token = token.map(|source| source.read(folder)).transpose()?;
+        if token
+            .as_ref()
+            .is_some_and(|token| token.expose().len() < SHORTEST_TOKEN)
+        {
+            return Err(format!(
+                "the token has fewer than {SHORTEST_TOKEN} characters and can be guessed: openssl rand -hex 32 makes a good one"
+            ));
+        }
         let open_reading = file.open_reading.unwrap_or(listen.ip().is_loopback());
         if !open_reading && token.is_none() {
             return Err(format!(

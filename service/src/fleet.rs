@@ -104,25 +104,28 @@ impl Fleet {
         Ok(())
     }
 
-    /// Takes a new configuration: what is the same in it is not touched.
+    /// Takes a new configuration: what is the same in it is not touched. One at a time.
     pub fn reload(&self, config: Config) -> Changes {
         let mut state = self.state();
         let changes = Changes::between(&state.config, &config);
         state.config = config;
-        let ended = changes.removed.iter().chain(&changes.restarted).filter_map(|name| {
+        let mut ended = vec![];
+        for name in changes.removed.iter().chain(&changes.restarted) {
             self.server.unmount(name);
-            state.running.remove(name)
-        });
-        let ended: Vec<_> = ended.collect();
-        say_goodbye(ended);
-        for name in changes.added.iter().chain(&changes.restarted) {
-            if let Err(error) = self.begin(&mut state, name) {
-                log::error!("{error}");
-            }
+            ended.extend(state.running.remove(name));
         }
         for name in &changes.retuned {
             if let (Some((camera, _)), Some(config)) = (state.running.get(name), state.config.cameras.get(name)) {
                 camera.set_live(config.live.clone());
+            }
+        }
+        drop(state);
+        // Nobody waits for those who do not let go, but those who take their place.
+        say_goodbye(ended);
+        let mut state = self.state();
+        for name in changes.added.iter().chain(&changes.restarted) {
+            if let Err(error) = self.begin(&mut state, name) {
+                log::error!("{error}");
             }
         }
         changes

@@ -28,7 +28,6 @@ pub struct Server {
     mounts: RTSPMountPoints,
     context: glib::MainContext,
     shared: Arc<Mutex<Shared>>,
-    guarded: bool,
 }
 
 #[derive(Default)]
@@ -85,12 +84,14 @@ impl Server {
         server.set_address(&config.listen.ip().to_string());
         server.set_service(&config.listen.port().to_string());
         let mounts = server.mount_points().ok_or("an RTSP server without mount points")?;
-        if let Some((user, password)) = &config.viewer {
-            let auth = RTSPAuth::new();
-            let token = RTSPToken::builder().field("media.factory.role", ROLE).build();
-            auth.add_basic(&RTSPAuth::make_basic(user, password.expose()), &token);
-            server.set_auth(Some(&auth));
+        // Every viewer has the one role, but none may have streams sent to another machine than its own.
+        let auth = RTSPAuth::new();
+        let mut token = RTSPToken::builder().field("media.factory.role", ROLE).build();
+        match &config.viewer {
+            Some((user, password)) => auth.add_basic(&RTSPAuth::make_basic(user, password.expose()), &token),
+            None => auth.set_default_token(Some(&mut token)),
         }
+        server.set_auth(Some(&auth));
         let shared: Arc<Mutex<Shared>> = Arc::default();
         if let Some(pool) = server.session_pool() {
             pool.set_max_sessions(SESSIONS);
@@ -136,7 +137,6 @@ impl Server {
             mounts,
             context,
             shared,
-            guarded: config.viewer.is_some(),
         };
         this.run()?;
         Ok(this)
@@ -193,13 +193,11 @@ impl Server {
     /// Serves a relay at `/NAME` from its first frame on.
     pub fn mount(&self, name: &str, source: &Source, relay: &Arc<Relay>) {
         let factory = StreamFactory::new(name, source, relay);
-        if self.guarded {
-            let rights = gst::Structure::builder(ROLE)
-                .field("media.factory.access", true)
-                .field("media.factory.construct", true)
-                .build();
-            factory.add_role_from_structure(&rights);
-        }
+        let rights = gst::Structure::builder(ROLE)
+            .field("media.factory.access", true)
+            .field("media.factory.construct", true)
+            .build();
+        factory.add_role_from_structure(&rights);
         let mut shared = lock(&self.shared);
         shared.relays.insert(name.to_owned(), relay.clone());
         shared.waiting.insert(name.to_owned(), factory);

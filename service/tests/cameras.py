@@ -19,26 +19,34 @@ import time
 
 PASSWORD = "p@ss#w:rd%2"
 RATE = 5  # frames per second
+CHANGE = int(os.environ.get("CHANGE", 10))  # seconds from size to size
 
 DARK = "videotestsrc is-live=true pattern=ball foreground-color=0xff303030 background-color=0xff181818"
 X264 = f"x264enc tune=zerolatency speed-preset=ultrafast key-int-max={RATE}"
 H264 = f"{X264} ! rtph264pay name=pay0 config-interval=1"
 
 
+def size(width, height):
+    return f"video/x-raw,format=I420,width={width},height={height},framerate={RATE}/1"
+
+
 def raw(width=160, height=96):
-    return f"{DARK} ! video/x-raw,format=I420,width={width},height={height},framerate={RATE}/1"
+    return f"{DARK} ! {size(width, height)}"
 
 
 SCENES = {
     "h264": f"( {raw()} ! {H264} )",
     "h265": f"( {raw()} ! x265enc tune=zerolatency speed-preset=ultrafast key-int-max={RATE} "
             "! rtph265pay name=pay0 config-interval=1 )",
-    "mjpeg": f"( {raw()} ! jpegenc ! rtpjpegpay name=pay0 )",
+    # Its audio is of a kind that is not passed on.
+    "mjpeg": f"( {raw()} ! jpegenc ! rtpjpegpay name=pay0 "
+             "audiotestsrc is-live=true ! audioconvert ! vorbisenc ! rtpvorbispay name=pay1 )",
     "audio": f"( {raw()} ! {H264} audiotestsrc is-live=true volume=0.3 ! audio/x-raw,rate=8000,channels=1 ! alawenc "
              "! rtppcmapay name=pay1 )",
     "dies": f"( {raw()} ! {H264} )",
-    "sizes": f"( {DARK} ! videoscale ! capsfilter name=size caps=video/x-raw,format=I420,width=160,height=96,framerate={RATE}/1 "
-             f"! {H264} )",
+    "sizes": f"( {DARK} ! videoscale ! capsfilter name=size caps={size(160, 96)} ! {H264} )",
+    "interlaced": f"( {raw()} ! interlace field-pattern=1:1 ! {X264} interlaced=true ! rtph264pay name=pay0 config-interval=1 )",
+    "tiny": f"( {raw(14, 14)} ! {H264} )",
     "locked": f"( {raw()} ! {H264} )",
 }
 
@@ -85,15 +93,14 @@ def serve(name, port):
         sizes = [(160, 96), (240, 144)]
 
         def on_configure(_factory, media):
-            size = media.get_element().get_by_name("size")
+            filter_of_size = media.get_element().get_by_name("size")
 
             def change():
                 sizes.reverse()
-                width, height = sizes[0]
-                size.set_property("caps", Gst.Caps.from_string(f"video/x-raw,format=I420,width={width},height={height},framerate={RATE}/1"))
+                filter_of_size.set_property("caps", Gst.Caps.from_string(size(*sizes[0])))
                 return GLib.SOURCE_CONTINUE
 
-            GLib.timeout_add_seconds(10, change)
+            GLib.timeout_add_seconds(CHANGE, change)
 
         factory.connect("media-configure", on_configure)
     server.get_mount_points().add_factory(f"/{name}", factory)

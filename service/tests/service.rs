@@ -88,6 +88,71 @@ fn a_camera_that_dies_disturbs_no_other_and_comes_back_to_its_viewers() {
 }
 
 #[test]
+fn what_cameras_send_is_served_or_named() {
+    let scenes = ["h265", "mjpeg", "interlaced", "sizes", "tiny", "locked"];
+    let Some(cameras) = scenes.into_iter().map(Camera::start).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let mut config: String = cameras
+        .iter()
+        .map(|camera| {
+            format!(
+                "[camera.{}]\naddress = '{}'\nencoder = 'x264'\n",
+                camera.scene, camera.url
+            )
+        })
+        .collect();
+    // As people write it: what a password may have in it, in the address.
+    let inside = cameras[5].url.replace("//", "//guard:p@ss#w:rd%252@");
+    config += &format!("user = 'guard'\npassword-env = 'WRONG'\n[camera.right]\naddress = '{inside}'\n");
+    let viewer = "user = 'viewer'\npassword-env = 'VIEWER'\n";
+    let environment = [("TOKEN", TOKEN), ("WRONG", "geheim"), ("VIEWER", "schau")];
+    let service = Service::start_with(&config, viewer, &environment);
+    for (name, video) in [
+        ("h265", "H265"),
+        ("mjpeg", "JPEG"),
+        ("interlaced", "H264"),
+        ("sizes", "H264"),
+        ("right", "H264"),
+    ] {
+        let camera = service.wait_for(name, |camera| camera["state"] == "live");
+        assert_eq!(camera["video"], video, "{camera}");
+    }
+    assert_eq!(service.camera("mjpeg")["audio_left_out"], "VORBIS");
+    let refused = service.wait_for("locked", |camera| camera["state"] == "refused");
+    assert!(refused["next_call_in"].as_f64() > Some(100.0), "{refused}");
+    let unusable = service.wait_for("tiny", |camera| camera["state"] == "unusable");
+    assert!(
+        unusable["message"].as_str().is_some_and(|text| text.contains("14x14")),
+        "{unusable}"
+    );
+    assert!(unusable["next_call_in"].as_f64() > Some(30.0), "{unusable}");
+
+    // The size changes every two seconds. The first password that comes is of the address, which a viewer writes too.
+    let stream = service.stream("sizes");
+    let viewer = Viewer::start(&stream.replace("//", "//viewer:schau@"), false);
+    for _ in 0..25 {
+        assert_eq!(viewer.frame().len(), 160 * 96);
+    }
+    let sizes = service.camera("sizes");
+    assert!(sizes["reconnects"] == 0 && sizes["served"]["width"] == 160, "{sizes}");
+    Viewer::start(&stream, false).end();
+    Viewer::start(&stream.replace("//", "//viewer:falsch@"), false).end();
+
+    for name in ["h265", "interlaced"] {
+        let picture = service.request("GET", &format!("/api/cameras/{name}/before.jpg"), "", "");
+        assert_eq!(picture.0, 200, "{name}");
+        assert!(picture.1.contains("content-type: image/jpeg"), "{name}");
+    }
+    let (status, log) = service.terminate();
+    assert_eq!(status, Some(0), "{log}");
+    assert!(
+        !log.contains("geheim") && !log.contains("schau") && !log.contains("p@ss"),
+        "{log}"
+    );
+}
+
+#[test]
 fn requests_are_answered_as_the_documentation_says() {
     let nobody = format!("rtsp://guard:geheim@127.0.0.1:{}/cam?password=geheim", free_port());
     let config = format!("# kept\n[camera.a]\naddress = '{nobody}'\nratio = 4 # kept too\n");

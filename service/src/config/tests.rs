@@ -98,6 +98,11 @@ fn what_is_wrong_is_named_with_its_line_or_key() {
             format!("{CAMERA}[http]\ntoken-env = 'PWD'\ntoken-file = 'f'\n"),
             vec!["[http]", "keep one of them"],
         ),
+        // Cargo sets it for tests.
+        (
+            format!("{CAMERA}[http]\ntoken-env = 'CARGO_PKG_VERSION'\n"),
+            vec!["[http]", "fewer than 16 characters"],
+        ),
         (
             format!("{CAMERA}[rtsp]\nuser = 'v'\n"),
             vec!["[rtsp]", "add password-file"],
@@ -138,12 +143,13 @@ fn a_camera_with_nothing_said_has_the_defaults() {
 fn all_that_can_be_said_arrives() {
     let folder = std::env::temp_dir();
     std::fs::write(folder.join("uretinex-config-test"), "p@ss#w:rd\nsecond line\n").unwrap();
+    std::fs::write(folder.join("uretinex-config-test-token"), "0123456789abcdef").unwrap();
     let text = "
         [http]
         listen = '[::1]:9000'
         hosts = ['cams.example']
         open-reading = false
-        token-file = 'uretinex-config-test'
+        token-file = 'uretinex-config-test-token'
         [rtsp]
         listen = '0.0.0.0:8555'
         user = 'viewer'

@@ -82,6 +82,7 @@ impl Lines {
 /// A camera of `cameras.py`.
 pub struct Camera {
     process: Child,
+    pub scene: String,
     pub url: String,
     pub port: u16,
 }
@@ -108,6 +109,7 @@ impl Camera {
                 scene,
                 &port.to_string(),
             ])
+            .env("CHANGE", "2")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -115,6 +117,7 @@ impl Camera {
         lines.wait_for("serving").expect("a camera that serves");
         Self {
             process,
+            scene: scene.to_owned(),
             url: format!("rtsp://127.0.0.1:{port}/{scene}"),
             port,
         }
@@ -176,8 +179,13 @@ const LISTEN: &str = "\n[http]\nlisten = '127.0.0.1:0'\ntoken-env = 'TOKEN'\n[rt
 impl Service {
     /// Starts it with these cameras, at free ports.
     pub fn start(config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(config, "", environment)
+    }
+
+    /// As [`start`](Self::start), with more lines in the table `[rtsp]`.
+    pub fn start_with(config: &str, rtsp: &str, environment: &[(&str, &str)]) -> Self {
         let file = file();
-        std::fs::write(&file, format!("{config}{LISTEN}")).unwrap();
+        std::fs::write(&file, format!("{config}{LISTEN}{rtsp}")).unwrap();
         let mut process = program(&file).envs(environment.iter().copied()).spawn().unwrap();
         let lines = Lines::of(process.stderr.take().unwrap());
         let line = lines
