@@ -235,7 +235,7 @@ impl Feed {
 
 impl Offer {
     fn of(caps: &gst::CapsRef, audio: Option<&'static Codec>) -> Option<Self> {
-        let info = VideoInfo::from_caps(&caps.to_owned()).ok()?;
+        let info = VideoInfo::from_caps(caps).ok()?;
         // 4:2:0 video has even sides.
         let even = |side: u32| (side / 2 * 2).max(2);
         Some(Self {

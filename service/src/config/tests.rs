@@ -203,3 +203,34 @@ fn all_that_can_be_said_arrives() {
         .without_path("no answer from rtsp://192.168.1.20:554/cam?channel=1&subtype=0");
     assert_eq!(message, "no answer from rtsp://192.168.1.20:554...");
 }
+
+#[test]
+fn every_key_is_in_the_documentation() {
+    let documentation = include_str!("../../../docs/service.md");
+    for (text, place) in [
+        (format!("{CAMERA}none = 1\n"), ""),
+        (format!("{CAMERA}[http]\nnone = 1\n"), " in `[http]`"),
+        (format!("{CAMERA}[rtsp]\nnone = 1\n"), " in `[rtsp]`"),
+    ] {
+        let error = parse(&text).unwrap_err();
+        let keys: Vec<_> = error
+            .split("expected one of ")
+            .nth(1)
+            .expect("the keys")
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .collect();
+        assert!(keys.len() >= 4, "{error}");
+        for key in keys {
+            let mut rows = documentation.lines().filter(|line| line.starts_with("| `"));
+            let named = rows.any(|row| {
+                let first = row.split(" | ").next().unwrap_or_default();
+                first.contains(&format!("`{key}`"))
+                    && first.contains("` in `[") != place.is_empty()
+                    && first.contains(place)
+            });
+            assert!(named, "docs/service.md has no row for {key}{place}");
+        }
+    }
+}

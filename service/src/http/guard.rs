@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::answer::refuse;
+use super::answer::{Refusal, refuse};
 use super::site::Site;
 use crate::config;
 
@@ -34,7 +34,7 @@ pub async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) 
     let refused = check(&site.rules(), request.method(), request.uri().path(), request.headers());
     let mut response = match refused {
         None => next.run(request).await,
-        Some(response) => *response,
+        Some(refusal) => refusal.into_response(),
     };
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -43,27 +43,28 @@ pub async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) 
 }
 
 /// The answer to a request that is not let through.
-fn check(rules: &config::Http, method: &Method, path: &str, headers: &HeaderMap) -> Option<Box<Response>> {
+fn check(rules: &config::Http, method: &Method, path: &str, headers: &HeaderMap) -> Option<Refusal> {
     let reads = method == Method::GET || method == Method::HEAD;
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
         .unwrap_or_default();
     // A page of another site can have its name stand for this machine, and then read what its own origin may read.
-    if !is_ours(host, &rules.hosts) && !(reads && ["/healthz", "/readyz"].contains(&path)) {
-        return Some(Box::new(refuse(
+    let asks_after_health = reads && ["/healthz", "/readyz"].contains(&path);
+    if !asks_after_health && !is_ours(host, &rules.hosts) {
+        return Some(refuse(
             StatusCode::MISDIRECTED_REQUEST,
             "this name is not known here: add it to hosts in [http], or use the address",
-        )));
+        ));
     }
     if reads && (rules.open_reading || OPEN.contains(&path)) {
         return None;
     }
     let Some(token) = &rules.token else {
-        return Some(Box::new(refuse(
+        return Some(refuse(
             StatusCode::FORBIDDEN,
             "nothing can be changed without a token: name one with token-file or token-env in [http]",
-        )));
+        ));
     };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given
@@ -71,15 +72,10 @@ fn check(rules: &config::Http, method: &Method, path: &str, headers: &HeaderMap)
         .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
     match given.is_some_and(|(_, given)| token.is(given.trim())) {
         true => None,
-        false => {
-            let refusal = refuse(
-                StatusCode::UNAUTHORIZED,
-                "the token is missing or wrong: Authorization: Bearer TOKEN",
-            );
-            Some(Box::new(
-                ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response(),
-            ))
-        }
+        false => Some(refuse(
+            StatusCode::UNAUTHORIZED,
+            "the token is missing or wrong: Authorization: Bearer TOKEN",
+        )),
     }
 }
 
@@ -161,7 +157,7 @@ mod tests {
                 }
             }
             let method = method.parse().unwrap();
-            let found = check(rules, &method, path, &headers).map_or(0, |response| response.status().as_u16());
+            let found = check(rules, &method, path, &headers).map_or(0, |refusal| refusal.status.as_u16());
             assert_eq!(found, expected, "{method} {path} at {host} with {given}");
         }
     }

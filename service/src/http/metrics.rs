@@ -19,8 +19,6 @@ use super::site::Site;
 use crate::camera::{Camera, State as CameraState};
 use crate::figures::Figures;
 
-const PAGE: u64 = 4096;
-
 struct Cameras(Arc<Site>);
 
 impl fmt::Debug for Cameras {
@@ -185,12 +183,13 @@ impl Collector for Cameras {
 
 /// Bytes of memory in use, as Linux tells it.
 fn resident() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    text.split_whitespace()
-        .nth(1)?
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim()
+        .strip_suffix(" kB")?
         .parse::<u64>()
         .ok()
-        .map(|pages| pages * PAGE)
+        .map(|kilobytes| kilobytes * 1024)
 }
 
 /// The figures as text.
@@ -203,6 +202,22 @@ pub async fn metrics(State(site): State<Arc<Site>>) -> Response {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written"),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the figures cannot be written").into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_in_the_documentation() {
+        let text = include_str!("../../../docs/service.md");
+        for Metric(name, _, grows, _) in METRICS {
+            let name = format!("`uretinex_{name}{}", if grows { "_total" } else { "" });
+            let found = ["`", "{"].iter().any(|end| text.contains(&format!("{name}{end}")));
+            assert!(found, "docs/service.md has no {name}`");
+        }
+        assert!(resident() > Some(1 << 20), "{:?}", resident());
     }
 }

@@ -13,7 +13,7 @@ use axum::routing::{get, patch, post};
 use axum::{Json, Router, body::Bytes};
 use serde::{Deserialize, Serialize};
 
-use super::answer::refuse;
+use super::answer::{Refusal, refuse};
 use super::guard::guard;
 use super::site::Site;
 use super::{metrics, page};
@@ -135,7 +135,7 @@ impl View {
     }
 }
 
-fn find(site: &Site, name: &str) -> Result<Arc<Camera>, Response> {
+fn find(site: &Site, name: &str) -> Result<Arc<Camera>, Refusal> {
     site.fleet
         .camera(name)
         .ok_or_else(|| refuse(StatusCode::NOT_FOUND, "there is no camera of this name"))
@@ -189,7 +189,7 @@ async fn list(State(site): State<Arc<Site>>) -> Response {
     Json(views).into_response()
 }
 
-async fn one(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result<Response, Response> {
+async fn one(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let camera = find(&site, &name)?;
     Ok(Json(View::of(&site, &camera)).into_response())
 }
@@ -199,17 +199,17 @@ async fn change(
     State(site): State<Arc<Site>>,
     Path(name): Path<String>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let camera = find(&site, &name)?;
-    let body = body.map_err(IntoResponse::into_response)?;
+    let body = body.map_err(|e| refuse(e.status(), e.body_text()))?;
     let change: Change =
-        serde_json::from_slice(&body).map_err(|e| refuse(StatusCode::UNPROCESSABLE_ENTITY, &e.to_string()))?;
+        serde_json::from_slice(&body).map_err(|e| refuse(StatusCode::UNPROCESSABLE_ENTITY, e.to_string()))?;
     camera.set_live(change.on(&camera.live()));
     Ok(Json(View::of(&site, &camera)).into_response())
 }
 
 /// Writes the settings into the configuration.
-async fn keep(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result<Response, Response> {
+async fn keep(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let camera = find(&site, &name)?;
     let _one = site.saving.lock().await;
     let live = camera.live();
@@ -225,14 +225,14 @@ async fn keep(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result
         }
         Ok(Err(error)) => {
             log::error!("camera {name}: settings are not saved: {error}");
-            Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, &error))
+            Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error))
         }
         Err(_) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "settings are not saved")),
     }
 }
 
 /// Calls a camera that is waited for, at once.
-async fn call(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result<Response, Response> {
+async fn call(State(site): State<Arc<Site>>, Path(name): Path<String>) -> Result<Response, Refusal> {
     let camera = find(&site, &name)?;
     camera.call_now();
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -250,14 +250,14 @@ async fn picture(
     State(site): State<Arc<Site>>,
     Path((name, picture)): Path<(String, String)>,
     size: Result<Query<Size>, QueryRejection>,
-) -> Result<Response, Response> {
+) -> Result<Response, Refusal> {
     let camera = find(&site, &name)?;
     let before = match picture.as_str() {
         "before.jpg" => true,
         "after.jpg" => false,
         _ => return Err(refuse(StatusCode::NOT_FOUND, "there is before.jpg and after.jpg")),
     };
-    let Query(size) = size.map_err(|e| refuse(StatusCode::BAD_REQUEST, &e.body_text()))?;
+    let Query(size) = size.map_err(|e| refuse(StatusCode::BAD_REQUEST, e.body_text()))?;
     let pair = camera
         .tally
         .pair()
@@ -269,7 +269,7 @@ async fn picture(
     drop(permit);
     match made {
         Ok(Ok(bytes)) => Ok(([(header::CONTENT_TYPE, "image/jpeg")], bytes).into_response()),
-        Ok(Err(error)) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, &error)),
+        Ok(Err(error)) => Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error)),
         Err(_) => Err(busy()),
     }
 }

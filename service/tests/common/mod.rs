@@ -13,7 +13,7 @@ use gst::prelude::*;
 use serde_json::Value;
 
 /// For each step; a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The scenes' mean is below this, on a scale to 255.
 pub const DARK: u64 = 45;
 
