@@ -12,6 +12,7 @@ mod config;
 mod encoder;
 mod figures;
 mod fleet;
+mod heap;
 mod http;
 mod live;
 mod relay;
@@ -35,6 +36,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use config::Config;
 use fleet::Fleet;
 use http::Site;
+
+/// How often systemd is told at most, and what stands for never.
+const SOON: Duration = Duration::from_millis(200);
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// Serves RTSP cameras made bright and clean with URetinex-Net
 ///
@@ -74,6 +79,7 @@ impl log::Log for Log {
 }
 
 fn main() -> ExitCode {
+    heap::set_up();
     let args = Args::parse();
     if log::set_logger(&Log).is_ok() {
         log::set_max_level(log::LevelFilter::Info);
@@ -134,8 +140,16 @@ async fn serve(args: &Args, config: Config) -> Result<(), String> {
         http::Limits::default(),
     ));
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    // Half of what systemd allows, where it watches (WatchdogSec).
+    let watched = sd_notify::watchdog_enabled();
+    let mut watchdog = tokio::time::interval(watched.unwrap_or(NEVER).max(SOON) / 2);
+    watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = watchdog.tick(), if watched.is_some() => match site.health().await {
+                Ok(()) => drop(sd_notify::notify(&[NotifyState::Watchdog])),
+                Err(error) => log::error!("{error}"),
+            },
             _ = hangup.recv() => reload(args, &site).await?,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

@@ -156,8 +156,16 @@ fn what_cameras_send_is_served_or_named() {
 fn requests_are_answered_as_the_documentation_says() {
     let nobody = format!("rtsp://guard:geheim@127.0.0.1:{}/cam?password=geheim", free_port());
     let config = format!("# kept\n[camera.a]\naddress = '{nobody}'\nratio = 4 # kept too\n");
-    let service = Service::start(&config, &[("TOKEN", TOKEN)]);
+    let (manager, socket) = common::manager();
+    let environment = [
+        ("TOKEN", TOKEN),
+        ("NOTIFY_SOCKET", socket.as_str()),
+        ("WATCHDOG_USEC", "400000"),
+    ];
+    let service = Service::start(&config, &environment);
     service.wait("/readyz", 200);
+    common::told(&manager, "READY=1");
+    common::told(&manager, "WATCHDOG=1");
     let with = authorization();
     let wrong = "Authorization: Bearer 0123456789abcdef0123456789abcdeF\r\n";
     let large = format!("{with}X: {}\r\n", "x".repeat(1 << 20));

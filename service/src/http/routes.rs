@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
@@ -25,11 +25,6 @@ use crate::{save, snapshot};
 
 /// Bytes of a request's body.
 const BODY: usize = 16 << 10;
-/// A camera's thread that has not looked after it for so long hangs.
-const HANGS: Duration = Duration::from_secs(30);
-/// The RTSP server's thread answers within this time.
-const ANSWER: Duration = Duration::from_secs(5);
-
 /// All endpoints, behind the guard.
 pub fn router(site: Arc<Site>) -> Router {
     let nowhere = || async { refuse(StatusCode::NOT_FOUND, "there is nothing here: see docs/service.md") };
@@ -143,25 +138,9 @@ fn find(site: &Site, name: &str) -> Result<Arc<Camera>, Refusal> {
 
 /// The service does its work: no thread hangs. 503 names what does.
 async fn health(State(site): State<Arc<Site>>) -> Response {
-    let hanging: Vec<_> = site
-        .fleet
-        .cameras()
-        .into_iter()
-        .filter(|camera| camera.unattended() > HANGS)
-        .collect();
-    let answers = tokio::task::spawn_blocking({
-        let site = site.clone();
-        move || site.fleet.server.answers(ANSWER)
-    });
-    if !answers.await.unwrap_or(false) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the RTSP server hangs\n").into_response();
-    }
-    match hanging.first() {
-        None => "healthy\n".into_response(),
-        Some(camera) => {
-            let text = format!("camera {}: its thread hangs\n", camera.name);
-            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-        }
+    match site.health().await {
+        Ok(()) => "healthy\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -138,6 +139,30 @@ fn file() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder.join("service.toml")
+}
+
+/// What stands in for systemd, and its address.
+pub fn manager() -> (UnixDatagram, String) {
+    let path = file().with_file_name("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    (socket, path.to_str().unwrap().to_owned())
+}
+
+/// Waits until the manager has been told that.
+pub fn told(manager: &UnixDatagram, what: &str) {
+    let mut bytes = [0; 256];
+    loop {
+        let length = manager
+            .recv(&mut bytes)
+            .unwrap_or_else(|e| panic!("{what} is not told: {e}"));
+        if String::from_utf8_lossy(&bytes[..length])
+            .lines()
+            .any(|line| line == what)
+        {
+            return;
+        }
+    }
 }
 
 fn program(file: &PathBuf) -> Command {
