@@ -234,3 +234,24 @@ fn every_key_is_in_the_documentation() {
         }
     }
 }
+
+#[test]
+fn the_example_is_right_and_shows_the_defaults() {
+    start();
+    let folder = std::env::temp_dir().join(format!("uretinex-example-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in ["token", "yard.password", "viewer.password"] {
+        std::fs::write(folder.join(file), "0123456789abcdef\n").unwrap();
+    }
+    let text = include_str!("../../example.toml");
+    let config = Config::parse(text, &folder).unwrap();
+    // With what is commented out, but for what has no default.
+    let keys = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(key) if key.contains(" = ") && !key.starts_with("element") => key,
+        _ => line,
+    });
+    let all = Config::parse(&keys.collect::<Vec<_>>().join("\n"), &folder).unwrap();
+    assert_eq!((&config.http, &config.cameras), (&all.http, &all.cameras));
+    assert!(all.rtsp.viewer.is_some() && all.rtsp.listen == config.rtsp.listen);
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::glib;
@@ -320,6 +321,13 @@ impl Drop for Service {
 /// One who watches a stream, and listens where it has audio.
 pub struct Viewer {
     pipeline: gst::Pipeline,
+    key_frames: Arc<Mutex<KeyFrames>>,
+}
+
+#[derive(Default)]
+struct KeyFrames {
+    frames: usize,
+    distances: Vec<usize>,
 }
 
 impl Viewer {
@@ -333,14 +341,31 @@ impl Viewer {
         };
         let launch = format!(
             "rtspsrc name=s location={url} protocols=tcp latency=0 s. ! application/x-rtp,media=video ! rtph264depay \
-             ! avdec_h264 ! videoconvert ! video/x-raw,format=GRAY8 ! appsink name=video sync=false wait-on-eos=false max-buffers=2 drop=true {audio}"
+             ! h264parse name=parse ! avdec_h264 ! videoconvert ! video/x-raw,format=GRAY8 ! appsink name=video sync=false wait-on-eos=false max-buffers=2 drop=true {audio}"
         );
         let pipeline = gst::parse::launch(&launch)
             .unwrap()
             .downcast::<gst::Pipeline>()
             .unwrap();
+        let key_frames: Arc<Mutex<KeyFrames>> = Arc::default();
+        let (parse, seen) = (pipeline.by_name("parse").unwrap(), key_frames.clone());
+        parse
+            .static_pad("src")
+            .unwrap()
+            .add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+                let is_key = info
+                    .buffer()
+                    .is_some_and(|buffer| !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT));
+                let mut seen = seen.lock().unwrap();
+                if is_key {
+                    let frames = std::mem::take(&mut seen.frames);
+                    seen.distances.push(frames);
+                }
+                seen.frames += 1;
+                gst::PadProbeReturn::Ok
+            });
         pipeline.set_state(gst::State::Playing).unwrap();
-        Self { pipeline }
+        Self { pipeline, key_frames }
     }
 
     fn pull(&self, name: &str) -> Vec<u8> {
@@ -378,6 +403,23 @@ impl Viewer {
             }
             assert!(Instant::now() < end, "{seen} of {count} moving frames");
             before = frame;
+        }
+    }
+
+    /// Waits until so many frames lie between a key frame that comes now and the one before it.
+    pub fn key_frame(&self, distances: std::ops::RangeInclusive<usize>) {
+        let known = self.key_frames.lock().unwrap().distances.len().max(1);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = self.key_frames.lock().unwrap().distances[..].to_vec();
+            if found.iter().skip(known).any(|distance| distances.contains(distance)) {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "no {distances:?} frames between key frames: {found:?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
