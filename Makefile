@@ -14,7 +14,7 @@ ARM_STD := $(wildcard $(shell rustc --print target-libdir --target $(ARM) 2>/dev
 # Data for tests that cannot be part of the repository; its tests are skipped, visibly, where it is absent.
 SHARED := $(or $(URETINEX_SHARED),../shared)
 
-.PHONY: help deps build demo test check test-arm test-data test-kernels test-training test-video tensorrt-wheels test-rust test-pipelines fuzz bench bench-video picture install uninstall deb test-deb test-archive test-fleet clean
+.PHONY: help deps build demo test check test-arm test-data test-kernels test-training test-video tensorrt-wheels test-rust test-pipelines fuzz bench bench-video picture install uninstall deb test-deb test-archive test-fleet test-page soak clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -22,7 +22,7 @@ help: ## This list
 deps: ## Install missing system packages (apt)
 	@.ci/install
 
-build: deps ## target/release/libgsturetinex.so and target/release/uretinex
+build: deps ## target/release/libgsturetinex.so, target/release/uretinex and target/release/uretinex-service
 	cargo build --release --locked --workspace --bins --lib
 	cargo build --release --locked --package uretinex-cli --examples
 
@@ -143,6 +143,18 @@ test-fleet: ## Kubernetes manifests against published schemas, Containerfiles ag
 	@if target/fleet-venv/bin/python -c "import kubernetes_validate, cloudcoil" 2>/dev/null; then \
 		target/fleet-venv/bin/python packaging/kubernetes/check.py; \
 	else echo "SKIPPED: manifests and Containerfiles: no checkers from PyPI"; fi
+
+test-page: ## The service's web page in a real browser (Debian's Chromium and Selenium)
+	@if .ci/install chromium chromium-driver python3-selenium; then \
+		cargo build --locked --package uretinex-service --package uretinex-cli --bins --examples && \
+		URETINEX_BUILD=debug /usr/bin/python3 -B service/tests/page.py; \
+	else echo "SKIPPED: the page in a browser: apt has no chromium, chromium-driver or python3-selenium"; fi
+
+# How long `make soak` takes.
+MINUTES := 10
+
+soak: build ## The service with six cameras for ten minutes, one of which dies each minute; MINUTES=2 is shorter
+	/usr/bin/python3 -B service/tests/soak.py --minutes $(MINUTES)
 
 picture: demo ## Make the README's picture, docs/before-after.jpg, from the demonstration
 	gst-launch-1.0 -q filesrc location=demo/before-after.png ! pngdec ! videoconvert ! jpegenc quality=88 \
