@@ -38,8 +38,8 @@ LEAST = 45
 # Clips
 
 
-def clip(path, frames, times, coder, mux, audio=True, text=()):
-    """A dark clip whose frames have these times, in milliseconds."""
+def clip(path, frames, times, coder, mux, audio=True, text=(), light=lambda _: 0):
+    """A dark clip whose frames have these times, in milliseconds. `light` adds to each frame, by its number."""
     import gi
 
     gi.require_version("Gst", "1.0")
@@ -76,7 +76,8 @@ def clip(path, frames, times, coder, mux, audio=True, text=()):
         source.end_of_stream()
     source = pipeline.get_by_name("video")
     for at, time_ in enumerate(times):
-        push(source, draw.stdout.read(WIDTH * HEIGHT * 3), time_, (times[at + 1] if at + 1 < len(times) else duration) - time_)
+        lit = bytes(min(255, code + light(at)) for code in range(256))
+        push(source, draw.stdout.read(WIDTH * HEIGHT * 3).translate(lit), time_, (times[at + 1] if at + 1 < len(times) else duration) - time_)
     source.end_of_stream()
     message = pipeline.get_bus().timed_pop_filtered(60 * Gst.SECOND, Gst.MessageType.EOS | Gst.MessageType.ERROR)
     assert message and message.type == Gst.MessageType.EOS, message and message.parse_error()
@@ -310,7 +311,9 @@ def formats():
         pathlib.Path("lying down.mp4").write_bytes(lying)
         pathlib.Path("open.mp4").unlink()
         clip("uneven.mkv", 50, uneven(50), OPEN, "matroskamux", text=MARKED)
-        clip("stream.ts", 50, even(50), CLOSED, "mpegtsmux")
+        # Light goes out within a second, and night comes when it has been dark for three: one machine leaves all frames as they are,
+        # and so has to whoever begins in the dark.
+        clip("stream.ts", 50, even(50), CLOSED, "mpegtsmux", light=lambda n: max(150 - 8 * n, 0))
         names = ["lying down.mp4", "uneven.mkv", "stream.ts"]
         run_archive(*names, "out", "--here", "--segment", "0.9", "--lead-in", "12")
         told = report_of("out")
@@ -324,6 +327,9 @@ def formats():
             assert archive_plan.streams(one) == archive_plan.streams(made), name
             assert archive_plan.streams(made)["audio"] == 1
             assert not told["notes"] and not told["trouble"], told
+            if name == "stream.ts":
+                plan = archive_plan.read(next(p for p in pathlib.Path("out").glob(".archive/*/plan.json.gz") if name in (p.parent / "key.json").read_text()))
+                assert all(ratio is None and night == 0 for _, _, ratio, night in plan["frames"]), "this is a day"
             if name == "uneven.mkv":
                 assert archive_plan.streams(made)["subtitles"] == 1
                 assert b"one & two" in made.read_bytes(), "subtitles keep their text, without marks"
