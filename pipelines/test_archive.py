@@ -303,7 +303,9 @@ MARKED = [(100, "<i>one</i> & two"), (900, "three")]
 def formats():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        clip("open.mp4", 60, even(60), OPEN, "mp4mux")
+        # Light goes out at once, and night comes when it has been dark for three seconds: one machine leaves all frames as they are,
+        # and so has to whoever begins in the dark.
+        clip("open.mp4", 60, even(60), OPEN, "mp4mux", light=lambda n: max(150 - 15 * n, 0))
         lying = bytearray(pathlib.Path("open.mp4").read_bytes())
         # As a phone that was held upright writes it.
         matrix = lying.index(b"tkhd") + 44
@@ -311,9 +313,7 @@ def formats():
         pathlib.Path("lying down.mp4").write_bytes(lying)
         pathlib.Path("open.mp4").unlink()
         clip("uneven.mkv", 50, uneven(50), OPEN, "matroskamux", text=MARKED)
-        # Light goes out within a second, and night comes when it has been dark for three: one machine leaves all frames as they are,
-        # and so has to whoever begins in the dark.
-        clip("stream.ts", 50, even(50), CLOSED, "mpegtsmux", light=lambda n: max(150 - 8 * n, 0))
+        clip("stream.ts", 50, even(50), CLOSED, "mpegtsmux")
         names = ["lying down.mp4", "uneven.mkv", "stream.ts"]
         run_archive(*names, "out", "--here", "--segment", "0.9", "--lead-in", "12")
         told = report_of("out")
@@ -327,7 +327,7 @@ def formats():
             assert archive_plan.streams(one) == archive_plan.streams(made), name
             assert archive_plan.streams(made)["audio"] == 1
             assert not told["notes"] and not told["trouble"], told
-            if name == "stream.ts":
+            if name == "lying down.mp4":
                 plan = archive_plan.read(next(p for p in pathlib.Path("out").glob(".archive/*/plan.json.gz") if name in (p.parent / "key.json").read_text()))
                 assert all(ratio is None and night == 0 for _, _, ratio, night in plan["frames"]), "this is a day"
             if name == "uneven.mkv":
