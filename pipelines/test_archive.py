@@ -462,4 +462,7 @@ def timing(source=None, seconds="2", order="1212"):
 
 if __name__ == "__main__":
     name, *rest = sys.argv[1:]
+    # A registry of its own: others on this machine may have other plugins, and write the user's anew meanwhile.
+    registry = tempfile.TemporaryDirectory()
+    os.environ.setdefault("GST_REGISTRY", f"{registry.name}/registry.bin")
     {"logic": logic, "formats": formats, "ray": ray, "timing": timing}[name](*rest)
