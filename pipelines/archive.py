@@ -140,7 +140,12 @@ class RayWorkers:
         import ray
 
         self.ray = ray
-        ray.init(address=address, log_to_driver=False, logging_level="warning", include_dashboard=False, num_cpus=None if address else count * cpus)
+        # A cluster of this machine alone has as many processors as the workers need, whatever the machine has.
+        processors = count * cpus if count and not address else None
+        try:
+            ray.init(address=address, num_cpus=processors, log_to_driver=False, logging_level="error", include_dashboard=False)
+        except Exception as error:
+            raise Failed(f"Ray cannot be {'reached' if address else 'started'}: {error}") from error
         if not count:
             resources = ray.cluster_resources()
             count = int(min(resources.get("CPU", 1) // cpus, resources.get("GPU", 0) // gpus if gpus else float("inf")))
@@ -513,6 +518,9 @@ def main(arguments):
     except ImportError:
         print("archive.py: Ray is not installed: pip install -r pipelines/archive-requirements.txt, or --here for this machine alone", file=sys.stderr)
         return 2
+    except Failed as error:
+        print(f"archive.py: {error}", file=sys.stderr)
+        return 1
     bar = progress_bar(sum(r.weight for r in recordings))
     began = time.monotonic()
     try:

@@ -28,6 +28,7 @@ import os
 import re
 import sys
 import threading
+import time
 
 import gi
 
@@ -43,6 +44,8 @@ OFFSET = 1000 * 3600 * Gst.SECOND
 SCAN_PIXELS = 256
 #: The exit status for a file that cannot be decoded from a key frame on.
 NOT_SEEKABLE = 3
+#: Seconds without a frame after which a pipeline has failed.
+PATIENCE = 300
 OK, DROP = Gst.PadProbeReturn.OK, Gst.PadProbeReturn.DROP
 
 
@@ -87,6 +90,7 @@ class Stage:
         except GLib.Error as error:
             raise Failed(error.message) from None
         self.error = None
+        self.moved = time.monotonic()
 
     def named(self, factory):
         """The first element of that factory."""
@@ -109,7 +113,11 @@ class Stage:
             if meanwhile:
                 meanwhile()
             while True:
-                message = bus.timed_pop_filtered(Gst.CLOCK_TIME_NONE, kinds)
+                message = bus.timed_pop_filtered(10 * Gst.SECOND, kinds)
+                if message is None:
+                    if time.monotonic() - self.moved > PATIENCE:
+                        raise Failed(f"nothing has moved for {PATIENCE} s")
+                    continue
                 if message.type == Gst.MessageType.ERROR:
                     error, detail = message.parse_error()
                     raise self.error or Failed(f"{message.src.get_name()}: {error.message} ({detail})")
@@ -132,9 +140,9 @@ def scan(words, path):
 
     def coded(pad, info):
         buffer = info.get_buffer()
-        time = stream_time(pad, buffer)
-        if time is not None and not buffer.has_flags(Gst.BufferFlags.DELTA_UNIT):
-            keys.append(time)
+        when = stream_time(pad, buffer)
+        if when is not None and not buffer.has_flags(Gst.BufferFlags.DELTA_UNIT):
+            keys.append(when)
         return OK
 
     def added(_pipeline, _bin, child):
@@ -151,9 +159,10 @@ def scan(words, path):
         return OK
 
     def enhanced(pad, info):
+        stage.moved = time.monotonic()
         buffer = info.get_buffer()
-        time = stream_time(pad, buffer)
-        if time is None:
+        when = stream_time(pad, buffer)
+        if when is None:
             stage.fail(Failed("there are frames without a time"))
             return OK
         ratio, night = None, 1.0
@@ -162,7 +171,7 @@ def scan(words, path):
             fields = meta.get_structure()
             ratio = fields.get_value("ratio") if fields.has_field("ratio") else None
             night = fields.get_value("night") if fields.has_field("night") else 1.0
-        frames.append([time, running_time(pad, buffer), ratio, night])
+        frames.append([when, running_time(pad, buffer), ratio, night])
         return OK
 
     stage.pipeline.connect("deep-element-added", added)
@@ -236,12 +245,13 @@ class Segment:
 
     def before(self, pad, info):
         """Sets what the frames before make of this one: what the scan found."""
-        time = stream_time(pad, info.get_buffer())
-        at = self.number_of(time)
+        self.stage.moved = time.monotonic()
+        when = stream_time(pad, info.get_buffer())
+        at = self.number_of(when)
         if at is None:
             # After a seek, broken frames can come that refer to some before the key frame.
-            if time is None or time >= self.times[self.first]:
-                self.stage.fail(NotSeekable(f"the scan had no frame at {time} ns"))
+            if when is None or when >= self.times[self.first]:
+                self.stage.fail(NotSeekable(f"the scan had no frame at {when} ns"))
             return DROP
         if self.led is None:
             self.led = self.first - at
@@ -323,8 +333,9 @@ def join(words, path, *segments):
     def feed():
         at = 0
         for segment in segments:
-            for time, buffer, caps in samples(segment):
-                number = bisect.bisect_left(times, time - TOLERANCE)
+            for when, buffer, caps in samples(segment):
+                stage.moved = time.monotonic()
+                number = bisect.bisect_left(times, when - TOLERANCE)
                 if at == 0:
                     source.set_property("caps", caps)
                 copy = buffer.copy_region(Gst.BufferCopyFlags.FLAGS | Gst.BufferCopyFlags.MEMORY, 0, buffer.get_size())

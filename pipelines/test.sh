@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every script of this folder, and what README.md says, on small clips made here. Prints one line for each case,
+# Runs every script of this folder, and what README.md and docs/recipes.md say, on small clips made here. Prints one line for each case,
 # and at the end how many passed, failed and were skipped.
 #
 #   pipelines/test.sh [CASE ...]                              all unless named
