@@ -264,6 +264,9 @@ fn requests_are_answered_as_the_documentation_says() {
             );
         }
     }
+    // 64 connections have a place; those beyond are told so, and a place that is left is free again.
+    assert_eq!(service.connect(200), 200 - 64);
+    service.wait("/healthz", 200);
     let saved = std::fs::read_to_string(&service.file).unwrap();
     assert!(
         saved.contains("# kept\n") && saved.contains("ratio = 5.0 # kept too\nstrength = 0.5\n"),

@@ -112,15 +112,18 @@ def main():
         viewers = {name: Viewer(f"rtsp://127.0.0.1:{rtsp}/{name}", name == "audio") for name in good}
         dying = Dying(cameras["dies"])
         dying.start()
-        first = None
+        first, resident = None, []
         while (passed := time.monotonic() - began) < args.minutes * 60:
             time.sleep(1)
             if first is None and passed >= 60:
                 first = status(service.process)
                 print("at 1 min: %.1f MiB, %d threads, %d files" % first, flush=True)
+            if passed >= 60 * (len(resident) + 1):
+                resident.append(round(status(service.process)[0]))
         last = status(service.process)
         found, seconds = cameras_of(http), time.monotonic() - began
         print("at %g min: %.1f MiB, %d threads, %d files" % (args.minutes, *last))
+        print("MiB at each minute:", *resident)
         print(f"\n| camera | frames sent in {seconds:.0f} s | in | out | dropped | called again | viewer got | connected |")
         print("|---|---|---|---|---|---|---|---|")
         for name, camera in found.items():

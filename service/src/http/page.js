@@ -200,14 +200,14 @@ class Tile {
     const ms = (seconds) => (seconds * 1000).toFixed(seconds < 0.00995 ? 1 : 0);
     const rows = [
       ["frames/s", state === "live" ? (this.rate ?? 0).toFixed(1) : "0"],
-      ["a frame takes", figures.seconds_p50 ? `${ms(figures.seconds_p50)} to ${ms(figures.seconds_p95)} ms` : "–"],
+      ["a frame takes", figures.seconds_p50 ? `${ms(figures.seconds_p50)}–${ms(figures.seconds_p95)} ms` : "–"],
       ["luma", figures.enhanced ? `${figures.luma_in.toFixed(2)} → ${figures.luma_out.toFixed(2)}` : "–"],
       ["size", served ? `${served.width}×${served.height}` : "–"],
       ["coded as", camera.video ? [camera.video, camera.audio].filter(Boolean).join(", ") : "–"],
       ["viewers", camera.viewers],
       ["dropped", dropped, dropped > figures.frames_in / 20],
       ["called again", camera.reconnects],
-      ["rung", figures.rung, figures.rung > 1],
+      ["rung", figures.rung < 3 ? figures.rung : "3, untouched", figures.rung > 1],
     ];
     const list = this.part(".figures");
     if (list.children.length !== rows.length) {

@@ -74,9 +74,12 @@ impl Lines {
         None
     }
 
+    /// All that has been said; to its end, where the program has ended.
     fn all(&self) -> String {
         let mut seen = self.seen.lock().unwrap();
-        seen.extend(self.receiver.iter());
+        while let Ok(line) = self.receiver.recv_timeout(Duration::from_secs(1)) {
+            seen.push(line);
+        }
         seen.join("\n")
     }
 }
@@ -142,25 +145,35 @@ fn file() -> PathBuf {
     folder.join("service.toml")
 }
 
-/// What stands in for systemd, and its address.
-pub fn manager() -> (UnixDatagram, String) {
+/// What stands in for systemd: what it is told, and its address.
+pub fn manager() -> (Receiver<String>, String) {
     let path = file().with_file_name("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    (socket, path.to_str().unwrap().to_owned())
+    let (sender, receiver) = channel();
+    // Read at once: who tells it waits while it has too much to read.
+    std::thread::spawn(move || {
+        let mut bytes = [0; 256];
+        while let Ok(length) = socket.recv(&mut bytes) {
+            if sender
+                .send(String::from_utf8_lossy(&bytes[..length]).into_owned())
+                .is_err()
+            {
+                break;
+            }
+        }
+    });
+    (receiver, path.to_str().unwrap().to_owned())
 }
 
 /// Waits until the manager has been told that.
-pub fn told(manager: &UnixDatagram, what: &str) {
-    let mut bytes = [0; 256];
+pub fn told(manager: &Receiver<String>, what: &str) {
+    let end = Instant::now() + PATIENCE;
     loop {
-        let length = manager
-            .recv(&mut bytes)
+        let left = end.saturating_duration_since(Instant::now());
+        let text = manager
+            .recv_timeout(left)
             .unwrap_or_else(|e| panic!("{what} is not told: {e}"));
-        if String::from_utf8_lossy(&bytes[..length])
-            .lines()
-            .any(|line| line == what)
-        {
+        if text.lines().any(|line| line == what) {
             return;
         }
     }
@@ -253,6 +266,21 @@ impl Service {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
         (status.unwrap_or_default(), text)
+    }
+
+    /// Opens so many connections at a time and sends nothing; how many of them are refused.
+    pub fn connect(&self, count: usize) -> usize {
+        // Those of requests before have to be gone.
+        std::thread::sleep(Duration::from_millis(300));
+        let streams: Vec<_> = (0..count).map(|_| TcpStream::connect(self.page).unwrap()).collect();
+        std::thread::sleep(Duration::from_millis(1500));
+        let refused = streams.iter().filter(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            let mut bytes = [0; 64];
+            let length = (&mut &**stream).read(&mut bytes).unwrap_or(0);
+            bytes[..length].starts_with(b"HTTP/1.1 503")
+        });
+        refused.count()
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
