@@ -18,13 +18,15 @@ const KEY_FRAMES: Duration = Duration::from_secs(2);
 const GAP: Duration = Duration::from_millis(1500);
 /// For so long it is the camera's last frame.
 const STILL: Duration = Duration::from_secs(5);
+/// The widest stream, in pixels; the element's own limit.
+const MOST_WIDTH: u64 = 8192;
 /// Between two buffers of a stream, at least.
 const STEP: gst::ClockTime = gst::ClockTime::from_mseconds(1);
 
 /// What viewers are offered: it stays while the camera is away.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
-    /// Of the first frame, made even.
+    /// Of the first frame as it is shown, made even.
     pub width: u32,
     pub height: u32,
     /// Frames per second, if the camera says so.
@@ -238,8 +240,11 @@ impl Offer {
         let info = VideoInfo::from_caps(caps).ok()?;
         // 4:2:0 video has even sides.
         let even = |side: u32| (side / 2 * 2).max(2);
+        // What is served has square pixels.
+        let (wide, narrow) = (info.par().numer().max(1) as u64, info.par().denom().max(1) as u64);
+        let width = u64::from(info.width()) * wide / narrow;
         Some(Self {
-            width: even(info.width()),
+            width: even(width.min(MOST_WIDTH) as u32),
             height: even(info.height()),
             rate: Some(info.fps()).filter(|rate| rate.numer() > 0),
             audio,

@@ -52,6 +52,7 @@ fn a_camera_that_dies_disturbs_no_other_and_comes_back_to_its_viewers() {
     another.moving_frames(1);
     drop(another);
     service.wait_for("dies", |camera| camera["viewers"] == 1);
+    service.wait_for("dies", |camera| camera["viewers"] == 1);
 
     let port = dies.port;
     drop(dies);

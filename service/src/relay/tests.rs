@@ -95,3 +95,26 @@ fn a_stream_that_is_detached_gets_nothing() {
     assert_eq!(relay.served(), 0);
     pipeline.set_state(gst::State::Null).unwrap();
 }
+
+#[test]
+fn what_is_offered_has_square_pixels_and_even_sides() {
+    gst::init().unwrap();
+    for (width, height, par, expected) in [
+        (1280, 720, (1, 1), (1280, 720)),
+        (161, 97, (1, 1), (160, 96)),
+        (720, 576, (16, 11), (1046, 576)),
+        (720, 576, (12, 11), (784, 576)),
+        (16, 16, (10_000, 1), (8192, 16)),
+    ] {
+        let info = VideoInfo::builder(gst_video::VideoFormat::I420, width, height);
+        let caps = info
+            .par(gst::Fraction::new(par.0, par.1))
+            .build()
+            .unwrap()
+            .to_caps()
+            .unwrap();
+        let offer = Offer::of(&caps, None).unwrap();
+        assert_eq!((offer.width, offer.height), expected, "{width}x{height}, {par:?}");
+        assert_eq!(offer.rate, None, "no rate is said");
+    }
+}
