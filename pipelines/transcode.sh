@@ -56,10 +56,12 @@ launch() {
     return "$status"
 } 4>&1
 stage=${STAGE:-whole}
+# Holds what one stream of a file is ahead of the others: video while audio or text is read, sound while x264 looks ahead.
+queue="queue max-size-time=0 max-size-bytes=0 max-size-buffers=0"
 # The words of gst-launch: what is enhanced, what becomes of it, and what else goes into the file.
 # shellcheck disable=SC2086 # $ENHANCE and the like are several words.
 case $stage in
-    join) set -- appsrc name=video format=time block=true ! h264parse ! mux. ;;
+    join) set -- appsrc name=video format=time block=true ! h264parse ! $queue ! mux. ;;
     *)
         set -- filesrc location="$in" ! decodebin name=d \
             d. ! video/x-raw ! queue ! $DECODED ! videoscale name=size \
@@ -74,12 +76,11 @@ case $stage in
         set -- "$@" ! $H264 ! video/x-h264,stream-format=avc,alignment=au \
             ! gdppay crc-header=true crc-payload=true ! filesink location="$out.part"
         ;;
-    whole) set -- "$@" ! $H264 ! mux. ;;
+    whole) set -- "$@" ! $H264 ! $queue ! mux. ;;
 esac
 if [ "$stage" = whole ] || [ "$stage" = join ]; then
     set -- "$@" $mux name=mux ! filesink location="$out.part"
-    # Queues hold what is beside the video while x264 looks ahead.
-    queue="queue max-size-time=0 max-size-bytes=0 max-size-buffers=0" beside=
+    beside=
     # shellcheck disable=SC2046,SC2086 # Words.
     for _ in $(streams audio "$in"); do
         set -- "$@" d. ! audio/x-raw ! $queue ! audioconvert ! audioresample ! avenc_aac ! mux.
