@@ -152,7 +152,8 @@ def pictures(page, _folder):
 
 def figures(page, folder):
     """figures that say what the service says"""
-    time.sleep(3 if folder else 0)
+    # Not the first frames, beside which a browser starts.
+    time.sleep(30 if folder else 0)
     page.picture(folder, "page")
     until("frames", lambda: float(page.text("street", ".figures div:nth-child(1) dd")) > 1)
     assert page.text("street", ".figures div:nth-child(4) dd") == "640×360"
