@@ -123,7 +123,7 @@ impl Enhancer {
     }
 
     /// The name of the backend in use. With [`BackendChoice::Auto`](crate::BackendChoice::Auto) it can change from
-    /// `tensorrt` to `cpu` when a size is prepared.
+    /// `tensorrt` to `cuda`, and from there to `cpu`, when a size is prepared.
     pub fn backend_name(&self) -> &'static str {
         self.loaded[self.current].backend.name()
     }
@@ -185,9 +185,9 @@ impl Enhancer {
         let before = self.prepared.current_key().copied();
         if before != Some(key) {
             self.refuse_pending()?;
-            if let Err(error) = self.select(key) {
+            // Each time another backend takes over, until there is none.
+            while let Err(error) = self.select(key) {
                 self.fall_back(error)?;
-                self.select(key)?;
             }
             if let Some(before) = before {
                 self.memory.reset(match before.geometry.spec == key.geometry.spec {
@@ -210,7 +210,7 @@ impl Enhancer {
     }
 
     /// For a caller whose [`PreparationJob`] failed with `error`: with [`BackendChoice::Auto`](crate::BackendChoice::Auto)
-    /// the processor takes over.
+    /// the next backend takes over: CUDA after TensorRT, then the processor.
     ///
     /// # Errors
     /// `error` itself where no other backend may take over.

@@ -1,7 +1,7 @@
 //! Frames in CUDA memory: whether the element takes them, the context that it shares, pools, mapping.
 //!
-//! Whether the machine has what it takes is looked at when the element is started, not before: looking opens CUDA's and
-//! TensorRT's libraries.
+//! Whether the machine has what it takes is looked at when the element is started, not before: looking opens CUDA's
+//! libraries.
 
 use std::sync::Mutex;
 #[cfg(test)]
@@ -18,8 +18,8 @@ use super::panics::lock;
 use super::planes::{PlaneLayout, ReadablePlanes, WritablePlanes};
 use crate::gstcuda::{CONTEXT_TYPE, CudaContext, CudaStream, Library, MappedCudaMemory, SharedContext};
 
-/// The backend that works on a GPU.
-const ON_GPU: &str = "tensorrt";
+/// The backends that work on a GPU.
+const ON_GPU: [&str; 2] = ["cuda", "tensorrt"];
 
 /// What is known of the machine.
 enum Machine {
@@ -56,7 +56,7 @@ impl CudaMemory {
         if let Some(library) = self.stand_in.get() {
             return Ok(library);
         }
-        match probe().tensorrt_lacks() {
+        match probe().cuda_lacks() {
             Some(lack) => Err(Error::new(ErrorKind::Unsupported, lack)),
             None => Library::get(),
         }
@@ -74,14 +74,15 @@ impl CudaMemory {
     /// `in_use` the backend at work, if the element is started. Opens no library.
     pub fn lacks(&self, backend: Backend, in_use: Option<&str>) -> Option<String> {
         if !takes_cuda(backend) {
-            return Some(format!("only backend={ON_GPU} and auto take such frames"));
+            return Some(format!("only backend={} and auto take such frames", ON_GPU.join(", ")));
         }
         let in_use = in_use?;
         if let Machine::Lacks(why) = &*lock(&self.machine) {
             return Some(why.clone());
         }
-        if in_use != ON_GPU {
-            return Some(format!("only backend={ON_GPU} takes such frames, in use is {in_use}"));
+        if !ON_GPU.contains(&in_use) {
+            let on_gpu = ON_GPU.join(" and ");
+            return Some(format!("only backend={on_gpu} take such frames, in use is {in_use}"));
         }
         let context = self.context.get();
         context.is_none().then(|| no_context().to_string())
@@ -230,7 +231,7 @@ impl CudaMemory {
 
 /// Whether that setting of `backend` can come to a backend that takes frames in CUDA memory.
 fn takes_cuda(backend: Backend) -> bool {
-    matches!(backend, Backend::Auto | Backend::TensorRt)
+    matches!(backend, Backend::Auto | Backend::Cuda | Backend::TensorRt)
 }
 
 /// Whether contexts of that type are CUDA contexts.

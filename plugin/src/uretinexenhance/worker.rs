@@ -57,7 +57,7 @@ const UNSEEN: Duration = Duration::from_millis(100);
 pub(super) struct Worker {
     pub enhancer: EnhancerInContext,
     /// Works while the enhancer is prepared. Frames go through untouched if it is prepared and there is none.
-    stand_in: Option<Enhancer>,
+    stand_in: Option<EnhancerInContext>,
     pub stream: Option<VideoStream>,
     /// The frames inside the element; those submitted are with the enhancer.
     pub queue: FrameQueue,
@@ -124,13 +124,10 @@ impl Worker {
             }
         }
         let interval = stream.frame_time().map(Duration::from);
-        for enhancer in [Some(&mut self.enhancer.enhancer), self.stand_in.as_mut()]
-            .into_iter()
-            .flatten()
-        {
+        for enhancer in [Some(&mut self.enhancer), self.stand_in.as_mut()].into_iter().flatten() {
             interval
                 .into_iter()
-                .for_each(|interval| enhancer.set_interval(interval));
+                .for_each(|interval| enhancer.enhancer.set_interval(interval));
         }
         if self.is_new(stream) {
             self.reset(Reset::NewFormat);
@@ -143,7 +140,7 @@ impl Worker {
     }
 
     /// Prepares for frames of `stream`. What takes long, such as building engines, is left to `start`; a stand-in takes
-    /// over meanwhile if the processor is to do so.
+    /// over meanwhile if one is to do so.
     ///
     /// # Errors
     /// Those of [`Enhancer::prepare`], of the stand-in, and of `start`.
@@ -154,20 +151,39 @@ impl Worker {
         let Some(job) = without_panic(|| enhancer.preparation(spec))? else {
             return without_panic(|| enhancer.prepare(spec));
         };
-        // The processor does not reach frames in CUDA memory: they go through untouched.
-        if self.on_engine_build == OnEngineBuild::Cpu && !stream.in_cuda_memory {
+        let stand_in = |backend, precision, context: Option<CudaContext>| {
             let options = Options {
-                backend: BackendChoice::Cpu,
-                precision: None,
+                backend,
+                precision,
                 ..self.options.clone()
             };
-            self.stand_in = Some(without_panic(|| {
-                let mut stand_in = Enhancer::new(&options)?;
-                stand_in.prepare(spec)?;
+            without_panic(|| {
+                let mut stand_in = EnhancerInContext::new(&options, context)?;
+                stand_in.enhancer.prepare(spec)?;
                 Ok(stand_in)
-            })?);
-        }
+            })
+        };
+        self.stand_in = match self.on_engine_build {
+            // The processor does not reach frames in CUDA memory: they go through untouched.
+            OnEngineBuild::Cpu if !stream.in_cuda_memory => Some(stand_in(BackendChoice::Cpu, None, None)?),
+            OnEngineBuild::Cuda => {
+                let context = self.enhancer.context.clone();
+                stand_in(BackendChoice::Cuda, self.options.precision, context)
+                    .inspect_err(|e| gst::warning!(CAT, "frames wait for engines, as cuda cannot do the work: {e}"))
+                    .ok()
+            }
+            _ => None,
+        };
         start(job, self.enhancer.context.clone())
+    }
+
+    /// Whether frames wait for a preparation that is under way.
+    pub fn waits(&self) -> bool {
+        match self.on_engine_build {
+            OnEngineBuild::Wait => true,
+            OnEngineBuild::Cuda => self.stand_in.is_none(),
+            OnEngineBuild::Passthrough | OnEngineBuild::Cpu => false,
+        }
     }
 
     /// Begins again with a preparation that was cancelled; true if there is nothing to prepare.
@@ -469,7 +485,7 @@ impl Worker {
     pub fn reset(&mut self, reason: Reset) {
         self.enhancer.enhancer.reset(reason);
         if let Some(stand_in) = &mut self.stand_in {
-            stand_in.reset(reason);
+            stand_in.enhancer.reset(reason);
         }
     }
 
@@ -483,13 +499,11 @@ impl Worker {
 /// What works on the next frame, and its CUDA context; the stand-in, if there is one, while the enhancer is prepared.
 fn at_work<'a>(
     enhancer: &'a mut EnhancerInContext,
-    stand_in: &'a mut Option<Enhancer>,
+    stand_in: &'a mut Option<EnhancerInContext>,
     preparing: bool,
 ) -> Option<(&'a mut Enhancer, Option<&'a CudaContext>)> {
-    match preparing {
-        true => stand_in.as_mut().map(|stand_in| (stand_in, None)),
-        false => Some((&mut enhancer.enhancer, enhancer.context.as_ref())),
-    }
+    let at_work = if preparing { stand_in.as_mut()? } else { enhancer };
+    Some((&mut at_work.enhancer, at_work.context.as_ref()))
 }
 
 /// The parameters of a frame in that light.

@@ -1,12 +1,11 @@
 //! A subnetwork: loaded from its ONNX file, run on planes.
 
 use super::execute::{Workspace, run};
-use super::graph::{Graph, Port, Space};
 use super::kernels::Kernels;
-use super::limits::{MAX_PORTS, invalid};
-use super::plan::{Plan, lower};
+use super::packing::{Plan, pack};
 use crate::cpu::threads::Pool;
 use crate::error::{Error, ErrorKind, Result};
+use crate::network::{Graph, MAX_PORTS, Port, Space, Target, invalid, lower};
 use crate::pack::onnx::Onnx;
 
 /// Memory for frames of one size and at most `threads` threads. `networks` share it, since they run one after the
@@ -56,7 +55,7 @@ impl Network {
             (value.channels, value.space != Space::Pooled)
         };
         Ok(Self {
-            plan: lower(&graph, kernels)?,
+            plan: pack(lower(&graph, Target::Margins)?, kernels)?,
             kernels,
             inputs: graph.inputs.iter().map(|&id| port(id)).collect(),
             outputs: outputs.iter().map(|o| o.1).collect(),

@@ -87,7 +87,7 @@ impl URetinexEnhance {
 
 /// Whether tests that start the element have to be left out: it would take the mock's contexts to the real GPU.
 fn has_gpu() -> bool {
-    let has = probe().tensorrt_lacks().is_none();
+    let has = probe().cuda_lacks().is_none();
     if has {
         eprintln!("SKIPPED: this machine has a GPU and TensorRT, and the contexts are a mock's");
     }

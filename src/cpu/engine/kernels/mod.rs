@@ -26,8 +26,8 @@ mod neon;
 mod vnni;
 
 pub(crate) use generic::{
-    Code, Five, Gate, LANES, Operand, PIECE, Packed, Product, Strides, TAIL_OUTPUTS, TILE, Tail, Three, WINOGRAD_STRIP,
-    Winograd, constant, move_rows, scalar, transform_filter, winograd_scratch_len,
+    Five, Operand, PIECE, Packed, Product, Strides, TAIL_OUTPUTS, TILE, Tail, Three, WINOGRAD_STRIP, Winograd,
+    constant, move_rows, scalar, transform_filter, winograd_scratch_len,
 };
 pub(crate) use products::{PackedProducts, ProductKernel};
 pub(crate) use table::Kernels;

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::structure::{Class, Image, Instruction, Program, Ref, Unit};
-use crate::cpu::engine::graph::{Binary, ValueId};
-use crate::cpu::engine::kernels::Code;
+use super::structure::{Class, Code, Image, Instruction, Program, Ref, Unit};
+use crate::network::graph::{Binary, ValueId};
 
 /// What an operation takes.
 #[derive(Debug, Clone)]

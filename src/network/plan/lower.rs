@@ -10,10 +10,9 @@ use std::collections::HashMap;
 
 use super::program::{Operand, ProgramBuilder};
 use super::structure::*;
-use crate::cpu::engine::graph::{Binary, Graph, Node, Op, Space, ValueId};
-use crate::cpu::engine::kernels::{Code, Kernels};
-use crate::cpu::engine::limits::invalid;
 use crate::error::Result;
+use crate::network::graph::{Binary, Filter, Graph, Node, Op, Space, ValueId};
+use crate::network::limits::invalid;
 
 /// Where a value lies.
 #[derive(Clone)]
@@ -37,11 +36,21 @@ struct ShuffledTo {
     nodes: Vec<usize>,
 }
 
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Convolutions read beyond the sides of their input, so there is memory with zeros around it: not in the caller's
+    /// planes.
+    Margins,
+    /// Convolutions read zeros beyond the sides, whatever is there.
+    Any,
+}
+
 /// A plan that steps are still added to.
 pub struct Lowering<'a> {
     pub(crate) graph: &'a Graph,
-    pub(crate) kernels: Kernels,
-    pub(crate) plan: Plan,
+    pub(crate) target: Target,
+    pub(crate) plan: Plan<Filter>,
     pub(crate) places: HashMap<ValueId, Place>,
     /// Channels that are written to the caller's planes by the step that computes them.
     bound: HashMap<(ValueId, usize), Unit>,
@@ -54,12 +63,11 @@ pub struct Lowering<'a> {
     pub(crate) program: Option<ProgramBuilder>,
 }
 
-/// Makes a plan, with weights packed for `kernels`.
+/// Makes a plan for `target`.
 ///
 /// # Errors
-/// [`ErrorKind::ModelInvalid`](crate::error::ErrorKind::ModelInvalid) for a combination of operators that the engine
-/// does not know, [`ErrorKind::OutOfMemory`](crate::error::ErrorKind::OutOfMemory).
-pub fn lower(graph: &Graph, kernels: Kernels) -> Result<Plan> {
+/// [`ErrorKind::ModelInvalid`](crate::error::ErrorKind::ModelInvalid) for a combination of operators that no plan has.
+pub fn lower(graph: &Graph, target: Target) -> Result<Plan<Filter>> {
     let mut users = vec![vec![]; graph.values.len()];
     for (n, node) in graph.nodes.iter().enumerate() {
         for &i in &node.inputs {
@@ -68,10 +76,14 @@ pub fn lower(graph: &Graph, kernels: Kernels) -> Result<Plan> {
     }
     let mut l = Lowering {
         graph,
-        kernels,
+        target,
         plan: Plan {
+            steps: vec![],
+            slots: vec![],
+            pooled: vec![],
+            pooled_inputs: vec![],
+            scaled: 0,
             multiple: 1,
-            ..Plan::default()
         },
         places: HashMap::new(),
         bound: HashMap::new(),
@@ -302,7 +314,7 @@ impl Lowering<'_> {
         let output = node.output;
         let frame = matches!(graph.values[output].space, Space::Frame { .. });
         match &node.op {
-            Op::Conv(filter) if frame => self.conv(node, filter)?,
+            Op::Conv(filter) if frame => self.conv(node, filter),
             Op::Conv(filter) => {
                 let from = self.offset(node.inputs[0]);
                 let to = self.pooled(filter.outputs);

@@ -1,9 +1,10 @@
-//! The limits of the engine, and the error for a model that it cannot run.
+//! The limits of networks, and the error for a model that exceeds them.
 
 use super::graph::MAX_CHANNELS;
-use super::kernels::LANES;
 use crate::error::{Error, ErrorKind};
 
+/// Channels of a block.
+pub(crate) const LANES: usize = 16;
 /// The largest number of blocks or planes of an image.
 pub(crate) const MAX_BLOCKS: usize = MAX_CHANNELS / LANES;
 /// The largest number of inputs or outputs of a network.

@@ -2,8 +2,8 @@
 
 use super::check::{Builder, MAX_DOWN, describe};
 use super::structure::{Binary, Filter, Node, Op, Space, Unary, Value, ValueId};
-use crate::cpu::engine::limits::invalid;
 use crate::error::Result;
+use crate::network::limits::invalid;
 use crate::pack::onnx::Node as OnnxNode;
 
 impl<'a> Builder<'a> {

@@ -2,8 +2,8 @@
 
 use super::lower::{Lowering, Place};
 use super::structure::*;
-use crate::cpu::engine::graph::{Node, Op, ValueId};
 use crate::error::Result;
+use crate::network::graph::{Node, Op, ValueId};
 
 impl Lowering<'_> {
     /// A block whose lanes all hold the one channel of a plane.

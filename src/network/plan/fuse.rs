@@ -1,12 +1,10 @@
-//! Convolutions: which operations become part of their step, which kernel computes them, and the zeros around their
-//! inputs.
+//! Convolutions: which operations become part of their step, and the zeros around their inputs.
 
-use super::lower::{Lowering, Place};
+use super::lower::{Lowering, Place, Target};
 use super::structure::*;
 use super::views::view;
-use crate::cpu::engine::graph::{Binary, Filter, Node, Op, Space, Unary, ValueId};
-use crate::cpu::engine::kernels::{Code, Five, Gate, Packed, Three, transform_filter};
-use crate::error::Result;
+use crate::network::graph::{Binary, Filter, Node, Op, Space, Unary, ValueId};
+use crate::network::limits::LANES;
 
 impl Lowering<'_> {
     /// If only convolutions read a product with pooled values, leaves the multiplication to them.
@@ -32,7 +30,7 @@ impl Lowering<'_> {
         false
     }
 
-    pub(crate) fn conv(&mut self, node: &Node, filter: &Filter) -> Result<()> {
+    pub(crate) fn conv(&mut self, node: &Node, filter: &Filter) {
         let graph = self.graph;
         let (input, scale) = match self.place(node.inputs[0]) {
             Place::Image(image) => (image, None),
@@ -76,7 +74,7 @@ impl Lowering<'_> {
                 self.taken[u] = true;
             }
         }
-        let whole = input.kind == Kind::Block && filter.inputs.is_multiple_of(16);
+        let whole = input.kind == Kind::Block && filter.inputs.is_multiple_of(LANES);
         let blocks = Kind::of(graph.values[last].channels) == Kind::Block;
         let direct = blocks && !(whole && matches!(filter.kernel, 3 | 5));
         let mut gated = None;
@@ -97,32 +95,16 @@ impl Lowering<'_> {
         });
         let output = self.allocate(last);
         self.places.insert(last, Place::Image(output.clone()));
-        let chunk_blocks = self.kernels.floats.chunk_blocks();
-        let kernel = match (output.kind, filter.kernel) {
-            (Kind::Plane, _) if whole && scale.is_none() => Kernel::Tail(TailPart::pack(&filter)?),
-            (Kind::Plane, _) => Kernel::Planes(Packed::direct(chunk_blocks, &filter)?),
-            (Kind::Block, 3) if !direct => self.winograd(&filter, 6, transform_filter::<Three>)?,
-            (Kind::Block, 5) if !direct => self.winograd(&filter, 8, transform_filter::<Five>)?,
-            (Kind::Block, _) => Kernel::Direct(Packed::direct(chunk_blocks, &filter)?),
-        };
-        let scale = scale.map(|from| {
-            let at = self.plan.scaled;
-            if let Kernel::Direct(p) | Kernel::Planes(p) | Kernel::Winograd(p) = &kernel {
-                self.plan.scaled += p.weights.len().next_multiple_of(16);
-            }
-            (from, at)
-        });
         self.plan.steps.push(Step::Conv(Box::new(Conv {
-            kernel,
             side: filter.kernel,
+            kernel: filter,
             input,
             output: view(&output, shuffle),
             residual,
             slope,
             gated,
-            scale,
+            scale: scale.map(|from| (from, 0)),
         })));
-        Ok(())
     }
 
     /// If the activation of `x` is used for one multiplication only: the image that it is multiplied by, and the
@@ -157,22 +139,11 @@ impl Lowering<'_> {
         Some((Gated { image, gate: how }, output))
     }
 
-    fn winograd(&self, filter: &Filter, n: usize, transform: fn(&[f32]) -> Vec<f32>) -> Result<Kernel> {
-        let taps = filter.kernel * filter.kernel;
-        let transformed: Vec<f32> = filter.weights.chunks_exact(taps).flat_map(transform).collect();
-        let points = n * n;
-        let weight = |p: usize, i: usize, o: usize| transformed[(o * filter.inputs + i) * points + p];
-        Ok(match self.kernels.products {
-            None => Kernel::Winograd(Packed::new(self.kernels.floats.chunk_blocks(), filter, points, weight)?),
-            Some(kernel) => Kernel::Products {
-                kernel,
-                packed: kernel.pack(filter, points, &weight)?,
-            },
-        })
-    }
-
-    /// The image with zeros around it. The caller's planes have none, so they are copied.
+    /// The image with zeros around it, if the plan's target wants them. The caller's planes have none, so they are copied.
     pub(crate) fn bordered(&mut self, image: Image) -> Image {
+        if self.target == Target::Any {
+            return image;
+        }
         let missing: Vec<Unit> = image
             .units
             .iter()

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::structure::{Binary, Graph, MAX_CHANNELS, Node, Op, Port, Space, Unary, Value, ValueId};
-use crate::cpu::engine::limits::invalid;
 use crate::error::Result;
+use crate::network::limits::invalid;
 use crate::pack::onnx::{Node as OnnxNode, Onnx, Tensor};
 
 /// The largest factor by which the sides of a value may be smaller than the frame's.

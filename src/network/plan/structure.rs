@@ -1,9 +1,7 @@
 //! What a plan consists of: steps on images, images made of units, units in slots of memory.
 
-use crate::cpu::engine::graph::Filter;
-use crate::cpu::engine::kernels::{Code, Gate, Packed, PackedProducts, ProductKernel, TAIL_OUTPUTS};
-use crate::cpu::memory::Floats;
-use crate::error::Result;
+use crate::network::graph::{Binary, Filter, Unary};
+use crate::network::limits::LANES;
 
 /// How the numbers of an image lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,7 +29,7 @@ impl Kind {
     pub fn lanes(self) -> usize {
         match self {
             Kind::Plane => 1,
-            Kind::Block => 16,
+            Kind::Block => LANES,
         }
     }
 }
@@ -71,75 +69,10 @@ pub struct Image {
     pub units: Vec<Unit>,
 }
 
-/// Which kernel computes a convolution, with its weights.
-pub enum Kernel {
-    /// Row by row into blocks.
-    Direct(Packed),
-    /// Row by row into planes.
-    Planes(Packed),
-    /// Row by row into planes, with vectors along input channels.
-    Tail(Vec<TailPart>),
-    /// By Winograd's filtering.
-    Winograd(Packed),
-    /// The same with products in another number format.
-    Products {
-        kernel: &'static dyn ProductKernel,
-        packed: PackedProducts,
-    },
-}
-
-impl Kernel {
-    /// Whether it works on tiles.
-    pub fn is_tiled(&self) -> bool {
-        matches!(self, Kernel::Winograd(_) | Kernel::Products { .. })
-    }
-}
-
-/// Weights of at most [`TAIL_OUTPUTS`] planes, `[tap][block][output][16]`.
-pub struct TailPart {
-    /// Packed weights.
-    pub weights: Floats,
-    /// One for each plane.
-    pub bias: Vec<f32>,
-}
-
-impl TailPart {
-    /// Packs the weights of all outputs.
-    ///
-    /// # Errors
-    /// [`ErrorKind::OutOfMemory`](crate::error::ErrorKind::OutOfMemory).
-    pub fn pack(filter: &Filter) -> Result<Vec<Self>> {
-        let taps = filter.kernel * filter.kernel;
-        let starts = (0..filter.outputs).step_by(TAIL_OUTPUTS);
-        starts
-            .map(|first| Self::part(filter, taps, first, TAIL_OUTPUTS.min(filter.outputs - first)))
-            .collect()
-    }
-
-    fn part(filter: &Filter, taps: usize, first: usize, count: usize) -> Result<Self> {
-        let mut weights = Floats::try_zeroed(taps * filter.inputs * count)?;
-        let mut at = 0;
-        for tap in 0..taps {
-            for block in 0..filter.inputs / 16 {
-                for o in first..first + count {
-                    for lane in 0..16 {
-                        weights[at] = filter.weights[(o * filter.inputs + block * 16 + lane) * taps + tap];
-                        at += 1;
-                    }
-                }
-            }
-        }
-        Ok(Self {
-            weights,
-            bias: filter.bias[first..first + count].to_vec(),
-        })
-    }
-}
-
 /// A convolution: act(conv(input · scale) + bias + residual) · gated.
-pub struct Conv {
-    /// The kernel and its weights.
-    pub kernel: Kernel,
+pub struct Conv<K> {
+    /// The filter; what an executor has made of it.
+    pub kernel: K,
     /// Side of the kernel.
     pub side: usize,
     /// What it reads.
@@ -150,11 +83,22 @@ pub struct Conv {
     pub residual: Option<Image>,
     /// max(x, slope · x)
     pub slope: f32,
-    /// An image that the result is multiplied by; with [`Kernel::Direct`] only.
+    /// An image of blocks that the result is multiplied by; not with a filter of 3×3 or 5×5 between whole blocks.
     pub gated: Option<Gated>,
-    /// Factors of the input channels: where they begin among the pooled values, and where the weights that they are
-    /// multiplied into begin in the workspace.
+    /// Factors of the input channels: where they begin among the pooled values, and, for the executor to say, where the
+    /// weights that they are multiplied into begin in its memory.
     pub scale: Option<(usize, usize)>,
+}
+
+/// The activation of a result that is multiplied by an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Gate {
+    /// max(x, slope · x)
+    Slope,
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// Limited to a range.
+    Clip(f32, f32),
 }
 
 /// An image that a convolution's result is multiplied by.
@@ -164,6 +108,17 @@ pub struct Gated {
     pub image: Image,
     /// The activation of the result, in place of the slope.
     pub gate: Gate,
+}
+
+/// What an instruction does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Code {
+    /// On the first operand.
+    Unary(Unary),
+    /// On both.
+    Binary(Binary),
+    /// One over the first operand.
+    Reciprocal,
 }
 
 /// An operand of an instruction.
@@ -246,9 +201,9 @@ pub enum Pooled {
 }
 
 /// One step of a plan, on the whole frame.
-pub enum Step {
+pub enum Step<K> {
     /// A convolution.
-    Conv(Box<Conv>),
+    Conv(Box<Conv<K>>),
     /// Element-wise operations.
     Program(Program),
     /// 4×4 pixels of a plane become the 16 channels of a block, or the reverse if `back`.
@@ -269,7 +224,7 @@ pub enum Step {
     Pooled(Pooled),
 }
 
-impl Step {
+impl<K> Step<K> {
     /// All units that the step touches.
     pub fn units(&self) -> Vec<Unit> {
         match self {
@@ -300,18 +255,76 @@ impl Step {
 }
 
 /// The steps of a network, and the memory that they need.
-#[derive(Default)]
-pub struct Plan {
+pub struct Plan<K> {
     /// The steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Step<K>>,
     /// Every slot's class.
     pub slots: Vec<Class>,
     /// Pooled values, with the constants among them.
     pub pooled: Vec<f32>,
     /// Where pooled inputs go: port, first value, number.
     pub pooled_inputs: Vec<(usize, usize, usize)>,
-    /// Floats for weights multiplied by scales.
+    /// Memory for weights multiplied by scales, in the executor's units.
     pub scaled: usize,
     /// Both sides of a frame are multiples of this.
     pub multiple: usize,
+}
+
+impl<K> Plan<K> {
+    /// The same steps with what `pack` makes of each convolution's filter.
+    ///
+    /// # Errors
+    /// Those of `pack`.
+    pub fn try_map<L, E>(self, mut pack: impl FnMut(&Conv<K>) -> Result<L, E>) -> Result<Plan<L>, E> {
+        let steps = self.steps.into_iter().map(|step| {
+            Ok(match step {
+                Step::Conv(conv) => {
+                    let kernel = pack(&conv)?;
+                    let Conv {
+                        side,
+                        input,
+                        output,
+                        residual,
+                        slope,
+                        gated,
+                        scale,
+                        ..
+                    } = *conv;
+                    Step::Conv(Box::new(Conv {
+                        kernel,
+                        side,
+                        input,
+                        output,
+                        residual,
+                        slope,
+                        gated,
+                        scale,
+                    }))
+                }
+                Step::Program(program) => Step::Program(program),
+                Step::Shuffle {
+                    plane,
+                    block,
+                    down,
+                    back,
+                } => Step::Shuffle {
+                    plane,
+                    block,
+                    down,
+                    back,
+                },
+                Step::Move { channels, down } => Step::Move { channels, down },
+                Step::Mean { input, to } => Step::Mean { input, to },
+                Step::Pooled(work) => Step::Pooled(work),
+            })
+        });
+        Ok(Plan {
+            steps: steps.collect::<Result<_, E>>()?,
+            slots: self.slots,
+            pooled: self.pooled,
+            pooled_inputs: self.pooled_inputs,
+            scaled: self.scaled,
+            multiple: self.multiple,
+        })
+    }
 }
