@@ -14,7 +14,7 @@ ARM_STD := $(wildcard $(shell rustc --print target-libdir --target $(ARM) 2>/dev
 # Data for tests that cannot be part of the repository; its tests are skipped, visibly, where it is absent.
 SHARED := $(or $(URETINEX_SHARED),../shared)
 
-.PHONY: help deps build demo test check test-arm test-data test-kernels test-training test-video tensorrt-wheels test-rust test-pipelines fuzz bench bench-video picture install uninstall clean
+.PHONY: help deps build demo test check test-arm test-data test-kernels test-training test-video tensorrt-wheels test-rust test-pipelines fuzz bench bench-video picture install uninstall deb test-deb test-archive test-fleet test-page soak clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -22,7 +22,7 @@ help: ## This list
 deps: ## Install missing system packages (apt)
 	@.ci/install
 
-build: deps ## target/release/libgsturetinex.so and target/release/uretinex
+build: deps ## target/release/libgsturetinex.so, target/release/uretinex and target/release/uretinex-service
 	cargo build --release --locked --workspace --bins --lib
 	cargo build --release --locked --package uretinex-cli --examples
 
@@ -112,6 +112,49 @@ test-video: ## The element on two clips of camera footage: no worse than frame b
 
 bench-video: build ## Figures of docs/video.md, on clips in ../shared (half an hour)
 	$(VIDEO)
+
+# Tools and Python packages that a few targets need; nothing else uses them.
+TOOLS := target/tools
+SERVICE := $(wildcard service/Cargo.toml)
+
+deb: build ## A package for this Debian or Ubuntu, in target/debian (cargo-deb is built once)
+	@[ -x $(TOOLS)/bin/cargo-deb ] || cargo install --locked --quiet --root $(TOOLS) cargo-deb
+	packaging/debian/stage.sh
+	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deb --no-build --locked --package uretinex-cli --output target/debian/ \
+		$(if $(SERVICE),--variant service)
+
+test-deb: deb ## The package in a bare Debian 12: lintian, install, use, purge (debootstrap; needs root)
+	@.ci/install lintian debootstrap
+	packaging/debian/test.sh "$$(ls -t target/debian/*.deb | head -n 1)"
+
+# venv NAME REQUIREMENTS: a Python environment under target/, made once.
+define venv
+	@[ -x target/$(1)/bin/python ] || { .ci/install python3-venv && /usr/bin/python3 -m venv --system-site-packages target/$(1); }
+	@target/$(1)/bin/pip install --quiet --disable-pip-version-check -r $(2) || echo "SKIPPED: pip install -r $(2)"
+endef
+
+test-archive: build ## pipelines/archive.py on a Ray cluster of two workers (Ray from PyPI, 300 MB; minutes)
+	$(call venv,archive-venv,pipelines/archive-requirements.txt)
+	@if target/archive-venv/bin/python -c "import ray, tqdm" 2>/dev/null; then target/archive-venv/bin/python pipelines/test_archive.py ray; \
+	else echo "SKIPPED: pipelines/archive.py on a cluster: no Ray"; fi
+
+test-fleet: ## Kubernetes manifests against published schemas, Containerfiles against a linter (PyPI, 300 MB)
+	$(call venv,fleet-venv,packaging/kubernetes/requirements.txt)
+	@if target/fleet-venv/bin/python -c "import kubernetes_validate, cloudcoil" 2>/dev/null; then \
+		target/fleet-venv/bin/python packaging/kubernetes/check.py; \
+	else echo "SKIPPED: manifests and Containerfiles: no checkers from PyPI"; fi
+
+test-page: ## The service's web page in a real browser (Debian's Chromium and Selenium)
+	@if .ci/install chromium chromium-driver python3-selenium; then \
+		cargo build --locked --package uretinex-service --package uretinex-cli --bins --examples && \
+		URETINEX_BUILD=debug /usr/bin/python3 -B service/tests/page.py; \
+	else echo "SKIPPED: the page in a browser: apt has no chromium, chromium-driver or python3-selenium"; fi
+
+# How long `make soak` takes.
+MINUTES := 10
+
+soak: build ## The service with six cameras for ten minutes, one of which dies each minute; MINUTES=2 is shorter
+	/usr/bin/python3 -B service/tests/soak.py --minutes $(MINUTES)
 
 picture: demo ## Make the README's picture, docs/before-after.jpg, from the demonstration
 	gst-launch-1.0 -q filesrc location=demo/before-after.png ! pngdec ! videoconvert ! jpegenc quality=88 \

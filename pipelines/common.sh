@@ -13,7 +13,7 @@ fi
 # Between any decoder and the element: one progressive frame for each that comes, in a format that the element takes.
 DECODED="videoconvert ! deinterlace mode=auto-strict fields=top ! videoconvert"
 # Between the element and a file that every player shows: upright, as the camera's tag says, 8 bits, 4:2:0.
-H264="videoconvert ! videoflip video-direction=auto ! videoconvert ! x264enc ! video/x-h264,profile=high ! h264parse"
+H264="videoconvert ! videoflip video-direction=auto ! videoconvert ! ${ENCODER:-x264enc} ! video/x-h264,profile=high ! h264parse"
 
 die() {
     echo "error: $*" >&2
@@ -31,6 +31,11 @@ need() {
 # Whether a file has a stream of that kind (audio or video).
 has() {
     gst-discoverer-1.0 "$2" 2>/dev/null | grep -q "^ *$1"
+}
+
+# One word for each stream of that kind (audio, or subtitles of text) that a file has.
+streams() {
+    gst-discoverer-1.0 "$2" 2>/dev/null | awk -v kind="$1" '$1 == kind && !/subpicture|DVB|PGS|VobSub|Unknown/ { print kind }'
 }
 
 # The caps of a file's first video frame.

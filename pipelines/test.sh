@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every script of this folder, and what README.md says, on small clips made here. Prints one line for each case,
+# Runs every script of this folder, and what README.md and docs/recipes.md say, on small clips made here. Prints one line for each case,
 # and at the end how many passed, failed and were skipped.
 #
 #   pipelines/test.sh [CASE ...]                              all unless named
@@ -180,6 +180,15 @@ case_rtsp_calls() {
 case_rtsp_bad_arguments() {
     ! "$here/rtsp.py" 2>message && grep -q usage message
 }
+case_webrtc() {
+    /usr/bin/python3 "$here/test_webrtc.py" view && /usr/bin/python3 "$here/test_webrtc.py" refuse
+}
+case_archive_logic() {
+    /usr/bin/python3 "$here/test_archive.py" logic
+}
+case_archive_formats() {
+    /usr/bin/python3 "$here/test_archive.py" formats
+}
 case_demo() {
     DEMO=demo "$here/demo.sh" night.mp4 >log 2>&1
     ended=$?
@@ -220,6 +229,33 @@ case_readme() {
     # The first of them with a clip that x264 would keep in 4:4:4.
     draw Y444 64x48 "x264enc ! mp4mux ! filesink location=readme/night.mp4" &&
         (cd readme && sh -eu block1.sh) && plays readme/bright.mp4 64x48
+}
+# The pipelines of docs/recipes.md, those that need other machines or programs with stand-ins: what runs is the rest of the line.
+case_recipes() {
+    mkdir -p recipes/recordings
+    cp night.mp4 recipes/recordings/
+    cp night.mp4 recipes/
+    ln -sf "$root/pipelines" recipes/pipelines
+    awk '/^```/ { on = ($0 ~ /^```sh test$/) ? "test" : ($0 ~ /^```sh stand-in$/) ? "stand" : ($0 ~ /^```yaml$/) ? "yaml" : ""; next }
+        on == "test" { print > "recipes/test.sh" }
+        on == "stand" { print > "recipes/stand.sh" }
+        on == "yaml" && match($0, /gst-launch-1\.0 [^"]*/) { print substr($0, RSTART, RLENGTH) > "recipes/stand.sh" }' \
+        "$root/docs/recipes.md"
+    (cd recipes && sh -eu test.sh) && has video recipes/bright-recordings/night.mp4 || return 1
+    # Each name in the recipes stands for what this machine has. A pipeline for a browser goes on until it is stopped.
+    sed -e 's/^pipelines\/webrtc.py .*/pipelines\/webrtc.py night.mp4 --port 0/' \
+        -e 's/rtspsrc location=[^ ]* latency=200/filesrc location=night.mp4/' -e 's/v4l2src device=[^ ]*/filesrc location=night.mp4/' \
+        -e 's/rtspclientsink location=[^ ]*/h264parse ! fakesink/' -e 's/v4l2sink device=[^ ]* sync=false/fakesink/' \
+        -e 's/\(va\|nv\|v4l2\)h264dec/avdec_h264/' -e 's/\(vapostproc\|cudadownload\)/videoconvert/g' \
+        -e 's/v4l2h264enc ! video\/x-h264,level=(string)4/x264enc/' -e 's/\(va\|nv\)h264enc bitrate=4000/x264enc bitrate=4000/' \
+        -e 's/backend=tensorrt/backend=cpu/' -e 's/! fdsink$/! fakesink/' recipes/stand.sh >recipes/stood.sh
+    lines=0
+    while read -r line; do
+        echo "-- $line"
+        (cd recipes && timeout 60 sh -euc "$line" </dev/null) || return 1
+        lines=$((lines + 1))
+    done <recipes/stood.sh
+    is "$lines" 8
 }
 
 all=$(sed -n 's/^case_\([a-z_]*\)() {$/\1/p' "$here/test.sh")

@@ -1,20 +1,26 @@
 #!/bin/sh
-# File to file: every frame bright and clean, audio kept, progress every two seconds. Stopped early, it leaves no output.
+# File to file: every frame bright and clean, audio and subtitles kept, progress every two seconds. Stopped early, it leaves
+# no output.
 #
-#   pipelines/transcode.sh IN OUT.mp4 [PROPERTY=VALUE ...]      for example ratio=6 model=full
+#   pipelines/transcode.sh IN OUT.mp4|OUT.mkv [PROPERTY=VALUE ...]      for example ratio=6 model=full
 #
-# The output is H.264 High, 8 bits, 4:2:0, upright and of the size of the first frame, whatever the input.
+# The output is H.264 High, 8 bits, 4:2:0, upright and of the size of the first frame, whatever the input. Of subtitles, those
+# of text are kept, as plain text. ENCODER sets the coder and its properties, "x264enc" unless set.
+#
+# archive.py runs the same pipeline in stages, which stage.py plays: STAGE=scan looks at each frame, STAGE=segment makes a part of
+# the video, STAGE=join puts the parts, the audio and the subtitles into the file.
 #
 # Needs GStreamer's tools, plugins-base with its apps, -good (MP4, deinterlace), -bad (h264parse), -ugly (x264), and libav
 # (AAC, most decoders).
 set -eu
 . "$(dirname "$0")/common.sh"
-[ $# -ge 2 ] || die "usage: $0 IN OUT.mp4 [PROPERTY=VALUE ...]"
+[ $# -ge 2 ] || die "usage: $0 IN OUT.mp4|OUT.mkv [PROPERTY=VALUE ...]"
 in=$1 out=$2
 shift 2
 [ -r "$in" ] || die "$in cannot be read"
 [ ! "$in" -ef "$out" ] || die "$in is both the input and the output: give the output another name"
-need x264enc mp4mux h264parse avenc_aac progressreport deinterlace videoflip videocrop
+case $out in *.mkv) mux=matroskamux ;; *) mux=mp4mux ;; esac
+need x264enc $mux h264parse avenc_aac progressreport deinterlace videoflip videocrop
 has video "$in" || die "$in has no video that GStreamer can decode; see gst-discoverer-1.0 \"$in\""
 
 caps=$(first_caps "$in")
@@ -44,21 +50,52 @@ tell() {
 # Shown as it runs, so that it can be copied.
 launch() {
     echo "gst-launch-1.0 $*"
+    [ "$stage" = whole ] || { "$here/stage.py" "$@"; return; }
     # A pipe's status is that of its last command: the other one goes round it.
     status=$( { { code=0; gst-launch-1.0 -v -e "$@" 3>&- || code=$?; echo $code >&3; } | tell >&4; } 3>&1 )
     return "$status"
 } 4>&1
+stage=${STAGE:-whole}
+# Holds what one stream of a file is ahead of the others: video while audio or text is read, sound while x264 looks ahead.
+queue="queue max-size-time=0 max-size-bytes=0 max-size-buffers=0"
+# The words of gst-launch: what is enhanced, what becomes of it, and what else goes into the file.
 # shellcheck disable=SC2086 # $ENHANCE and the like are several words.
-set -- d. ! video/x-raw ! queue ! $DECODED ! videoscale name=size \
-    ! "video/x-raw,width=$width,height=$height,pixel-aspect-ratio=${aspect:-1/1}" $crop ! videoconvert \
-    ! progressreport name=progress update-freq=2 ! $ENHANCE "$@" ! $H264 ! mux. \
-    mp4mux name=mux ! filesink location="$out.part"
-if has audio "$in"; then
-    # The queue holds the audio while x264 looks ahead.
-    set -- "$@" d. ! audio/x-raw ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! audioresample \
-        ! avenc_aac ! mux.
+case $stage in
+    join) set -- appsrc name=video format=time block=true ! h264parse ! $queue ! mux. ;;
+    *)
+        set -- filesrc location="$in" ! decodebin name=d \
+            d. ! video/x-raw ! queue ! $DECODED ! videoscale name=size \
+            ! "video/x-raw,width=$width,height=$height,pixel-aspect-ratio=${aspect:-1/1}" $crop ! videoconvert \
+            ! progressreport name=progress update-freq=2 ! $ENHANCE "$@"
+        ;;
+esac
+# shellcheck disable=SC2086
+case $stage in
+    scan) set -- "$@" ! fakesink sync=false ;;
+    segment)
+        set -- "$@" ! $H264 ! video/x-h264,stream-format=avc,alignment=au \
+            ! gdppay crc-header=true crc-payload=true ! filesink location="$out.part"
+        ;;
+    whole) set -- "$@" ! $H264 ! $queue ! mux. ;;
+esac
+if [ "$stage" = whole ] || [ "$stage" = join ]; then
+    set -- "$@" $mux name=mux ! filesink location="$out.part"
+    beside=
+    # shellcheck disable=SC2046,SC2086 # Words.
+    for _ in $(streams audio "$in"); do
+        set -- "$@" d. ! audio/x-raw ! $queue ! audioconvert ! audioresample ! avenc_aac ! mux.
+        beside=yes
+    done
+    # The demuxers say that it is text with marks, which no muxer takes.
+    # shellcheck disable=SC2046,SC2086
+    for _ in $(streams subtitles "$in"); do
+        set -- "$@" d. ! text/x-raw ! $queue ! capssetter caps=text/x-raw,format=utf8 ! mux.subtitle_%u
+        beside=yes
+    done
+    [ "$stage" = whole ] || [ -z "$beside" ] || set -- "$@" filesrc location="$in" ! decodebin name=d \
+        expose-all-streams=false "caps=audio/x-raw(ANY);text/x-raw(ANY)"
 fi
 trap 'rm -f "$out.part"' EXIT
 trap 'exit 130' INT TERM
-launch filesrc location="$in" ! decodebin name=d "$@"
-mv "$out.part" "$out"
+launch "$@"
+[ "$stage" = scan ] || mv "$out.part" "$out"

@@ -127,6 +127,7 @@ class Tuner:
             f"{s.get_value('light') or ''}{' grey' if s.get_value('grey') else ''}\n"
             f"{s.get_value('backend')} {s.get_value('model')}  {s.get_value('total-ms-p50'):.1f} ms, p99 {s.get_value('total-ms-p99'):.1f}  "
             f"rung {s.get_value('rung')}  luma {s.get_value('luma-in'):.2f} to {s.get_value('luma-out'):.2f}  "
+            f"noise {s.get_value('noise'):.1f}  "
             f"{'' if e.get_property('enabled') else 'not enabled'}"))
         return True
 

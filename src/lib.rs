@@ -29,6 +29,7 @@ mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gpu;
+mod network;
 mod pack;
 mod registry;
 mod session;

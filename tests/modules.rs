@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates of the workspace: folder of the sources, and the module that crate paths begin at.
-const CRATES: [&str; 3] = ["src", "plugin/src", "cli/src"];
+const CRATES: [&str; 4] = ["src", "plugin/src", "cli/src", "service/src"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -4,6 +4,7 @@
 
 mod bench;
 mod doctor;
+mod documents;
 mod engines;
 mod enhance;
 mod night;
@@ -17,10 +18,11 @@ mod selftest;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
+    name = "uretinex",
     version,
     about = "Makes dark pictures bright and clean with URetinex-Net",
     arg_required_else_help = true
@@ -38,6 +40,8 @@ enum Command {
     Doctor(doctor::Args),
     #[command(hide = true)]
     Selftest(selftest::Args),
+    #[command(hide = true)]
+    Documents(documents::Args),
 }
 
 /// Messages of the library, on standard error.
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Command::Engines(args) => engines::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Selftest(args) => selftest::run(args),
+        Command::Documents(args) => documents::run(args, Cli::command()),
     };
     outcome.unwrap_or_else(|message| {
         tell(format_args!("error: {message}"));

@@ -36,6 +36,8 @@ enum BackendArg {
     Auto,
     /// The processor
     Cpu,
+    /// An NVIDIA GPU through the project's own kernels, which need the driver alone
+    Cuda,
     /// An NVIDIA GPU through TensorRT
     Tensorrt,
     /// No network: colour conversion there and back, to measure what it costs
@@ -101,6 +103,7 @@ impl NetworkArgs {
             backend: match self.backend {
                 BackendArg::Auto => BackendChoice::Auto,
                 BackendArg::Cpu => BackendChoice::Cpu,
+                BackendArg::Cuda => BackendChoice::Cuda,
                 BackendArg::Tensorrt => BackendChoice::TensorRt,
                 BackendArg::Identity => BackendChoice::Identity,
             },

@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     let network = args.network.options(&args.model);
     let precisions = match (network.backend, network.precision) {
         (_, Some(one)) => vec![one],
-        (BackendChoice::TensorRt, None) => vec![Precision::Fp32, Precision::Fp16],
+        (BackendChoice::Cuda | BackendChoice::TensorRt, None) => vec![Precision::Fp32, Precision::Fp16],
         _ => vec![Precision::Fp32],
     };
     let (mut report, mut failures) = (String::new(), 0);
@@ -84,6 +84,11 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Whether a backend works on a GPU.
+fn is_on_gpu(backend: BackendChoice) -> bool {
+    matches!(backend, BackendChoice::Cuda | BackendChoice::TensorRt)
 }
 
 type Check = fn(&Bench) -> Checked;

@@ -290,3 +290,31 @@ fn doctor_names_what_is_there_and_what_to_do_about_the_rest() {
         );
     }
 }
+
+/// Man pages and completions name what the program has, and nothing that it hides.
+#[test]
+fn documents_are_written_for_packages() {
+    let folder = Folder::new();
+    assert_well(&uretinex(&folder, &["documents", "out"]));
+    for (file, part) in [
+        ("man/uretinex.1", "uretinex\\-image(1)"),
+        ("man/uretinex-image.1", "\\-\\-ratio"),
+        ("man/uretinex-engines-build.1", "\\-\\-size"),
+        ("completions/uretinex.bash", "--ratio"),
+        ("completions/uretinex.fish", "doctor"),
+        ("completions/_uretinex", "#compdef uretinex"),
+    ] {
+        let found = fs::read_to_string(folder.path("out").join(file)).unwrap();
+        assert!(found.contains(part), "{file} has no {part}");
+    }
+    let pages: Vec<_> = fs::read_dir(folder.path("out/man"))
+        .unwrap()
+        .map(|page| page.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        !pages
+            .iter()
+            .any(|page| page.contains("selftest") || page.contains("help")),
+        "{pages:?}"
+    );
+}

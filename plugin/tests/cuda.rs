@@ -14,7 +14,7 @@ const FEATURE: &str = "memory:CUDAMemory";
 
 /// What the machine lacks to take frames in CUDA memory; otherwise says that the test is skipped.
 fn lacking() -> bool {
-    let lacks = uretinex::probe().tensorrt_lacks().is_some();
+    let lacks = uretinex::probe().cuda_lacks().is_some();
     if !lacks {
         eprintln!("SKIPPED: this machine has a GPU and TensorRT");
     }
@@ -45,7 +45,13 @@ fn it_is_offered_by_the_property_until_the_start() {
     }
     common::init();
     let filter: gst::Caps = "video/x-raw(memory:CUDAMemory), format=NV12".parse().unwrap();
-    for (backend, before) in [("auto", true), ("tensorrt", true), ("cpu", false), ("identity", false)] {
+    for (backend, before) in [
+        ("auto", true),
+        ("cuda", true),
+        ("tensorrt", true),
+        ("cpu", false),
+        ("identity", false),
+    ] {
         let element = element(backend);
         let offered = || {
             ["sink", "src"].map(|pad| {
@@ -67,13 +73,13 @@ fn it_is_offered_by_the_property_until_the_start() {
             element.set_state(state).unwrap();
             assert_eq!(offered(), [before; 2], "{backend} {state:?}");
         }
-        // With `tensorrt` the start fails.
+        // With `cuda` and `tensorrt` the start fails.
         if element.set_state(gst::State::Paused).is_ok() {
             assert_eq!(offered(), [false; 2], "{backend} started");
             element.set_state(gst::State::Ready).unwrap();
             assert_eq!(offered(), [before; 2], "{backend} stopped");
         } else {
-            assert_eq!(backend, "tensorrt");
+            assert!(matches!(backend, "cuda" | "tensorrt"), "{backend}");
         }
         element.set_state(gst::State::Null).unwrap();
     }
@@ -172,7 +178,7 @@ fn the_log_says_why_and_frames_in_system_memory_go_through() {
     assert_eq!((rig.count("frames"), rig.errors().len()), (1, 0));
     gst::log::remove_log_function(log);
     let lines = lines.lock().unwrap();
-    let lack = uretinex::probe().tensorrt_lacks().unwrap();
+    let lack = uretinex::probe().cuda_lacks().unwrap();
     let said = lines
         .iter()
         .filter(|l| l.contains("frames in CUDA memory are not taken") && l.contains(&lack));
@@ -185,7 +191,7 @@ fn frames_in_cuda_memory_are_refused_with_the_reason() {
         return;
     }
     common::init();
-    let lack = uretinex::probe().tensorrt_lacks().unwrap();
+    let lack = uretinex::probe().cuda_lacks().unwrap();
     for backend in ["auto", "identity"] {
         let good = caps("NV12", 64, 48);
         let mut rig = Rig::new(backend, &good);
@@ -206,7 +212,7 @@ fn frames_in_cuda_memory_are_refused_with_the_reason() {
         let reason = if backend == "auto" {
             lack.as_str()
         } else {
-            "only backend=tensorrt and auto"
+            "only backend=cuda, tensorrt and auto"
         };
         for part in [FEATURE, reason, "cudadownload"] {
             assert!(errors[0].contains(part), "{backend}: no '{part}' in {errors:?}");

@@ -281,6 +281,13 @@ fn frames_carry_what_was_done_to_them() {
     let [ratio, before, after] = ["ratio", "luma-in", "luma-out"].map(|name| s.get::<f32>(name).unwrap());
     assert!(ratio > 1.5 && after > before && before > 0.0, "{s}");
     assert_eq!(s.get::<&str>("light").unwrap(), "night");
+    // Of one frame no noise is known.
+    assert!(!s.has_field("noise"), "{s}");
+    assert_eq!(
+        rig.element.property::<gst::Structure>("stats").get::<f32>("noise"),
+        Ok(0.0)
+    );
+    assert_eq!(s.get::<f32>("night").unwrap(), 1.0);
     rig.element.set_property("enabled", false);
     let output = rig.harness.push_and_pull(scene(2, 30, 100, 150)).unwrap();
     let meta = gst::meta::CustomMeta::from_buffer(&output, "GstURetinexEnhanceMeta").unwrap();

@@ -160,6 +160,10 @@ impl Stages for CpuExecutor {
         self.cut
     }
 
+    fn noise(&self, luma: f32) -> Option<f32> {
+        self.fusion.noise(luma)
+    }
+
     fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {
         let relit = match &mut self.guide {
             None => Relit::Native(&self.r, Some(&self.adjusted)),

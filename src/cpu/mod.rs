@@ -30,3 +30,11 @@ pub(crate) use {
     threads::Pool,
     update::update,
 };
+
+/// The networks that engines are tested with, and what they give.
+#[cfg(test)]
+pub(crate) mod engine_cases {
+    pub(crate) use super::engine::reference;
+    pub(crate) use super::engine::testing::Model;
+    pub(crate) use super::engine::tests::{Case, cases, inputs};
+}

@@ -1,6 +1,7 @@
 //! The stages on an NVIDIA GPU: our own kernels, the driver, TensorRT, and the pipeline that puts frames through them.
 
 mod driver;
+mod engine;
 mod kernels;
 mod networks;
 mod pipeline;
@@ -11,7 +12,7 @@ mod tensorrt;
 pub use driver::{Driver, Gpu, SharedLibrary, search_path};
 #[cfg(test)]
 pub(crate) use for_tests::*;
-pub(crate) use pipeline::{EngineSource, GpuBackend};
+pub(crate) use pipeline::{EngineSource, GpuBackend, KernelSource};
 pub use probe::{Probe, probe};
 #[cfg(any(test, fuzzing))]
 pub(crate) use tensorrt::file as cache_file;
@@ -25,7 +26,8 @@ pub use tensorrt::{
 mod for_tests {
     pub(crate) use super::driver::{Device, EventHandle, GraphHandle, PinnedMemory, StreamHandle, load, symbol};
     pub(crate) use super::kernels::{
-        ComposeArguments, FusionArguments, IngestArguments, Launch, Settings, Storage, Surface, UpdateArguments,
+        ComposeArguments, ConvolutionArguments, FusionArguments, IngestArguments, Launch, MeanArguments, MoveArguments,
+        PointsArguments, PooledArguments, ScaleArguments, Settings, Storage, Surface, UpdateArguments,
     };
     pub(crate) use super::networks::{Inference, Loaded, Source};
     pub(crate) use super::pipeline::GpuExecutor;

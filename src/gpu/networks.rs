@@ -51,6 +51,9 @@ impl Loaded {
 
 /// Where networks come from.
 pub(crate) trait Source: Send {
+    /// The name of the backend that users see.
+    fn name(&self) -> &'static str;
+
     /// Networks for planes of `padded` pixels. The device's context is the thread's current one, here and where they
     /// are dropped.
     fn load(&mut self, padded: (usize, usize)) -> Result<Loaded>;

@@ -27,6 +27,11 @@ pub fn probe() -> &'static Probe {
 }
 
 impl Probe {
+    /// What the `cuda` backend lacks on this machine, with what was looked for and what to do; `None` if nothing.
+    pub fn cuda_lacks(&self) -> Option<String> {
+        self.driver.lacks()
+    }
+
     /// What the `tensorrt` backend lacks on this machine, with what was looked for and what to do; `None` if nothing.
     pub fn tensorrt_lacks(&self) -> Option<String> {
         self.driver.lacks().or_else(|| self.tensorrt.lacks())

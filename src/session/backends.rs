@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::cpu::{CpuBackend, IdentityBackend, Preview};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::FrameSpec;
-use crate::gpu::{EngineSource, GpuBackend};
+use crate::gpu::{EngineSource, GpuBackend, KernelSource};
 use crate::pack::{Pack, Precision};
 use crate::session::options::{BackendChoice, Options};
 
@@ -14,40 +14,32 @@ pub(crate) struct Loaded {
     pub backend: Box<dyn Backend>,
     /// What frames would look like, once an automatic ratio was asked for.
     pub preview: Option<Preview>,
-    /// Whether the processor takes over if the backend cannot prepare a size.
+    /// Whether another backend takes over if this one cannot prepare a size.
     pub may_fall_back: bool,
 }
 
 impl Loaded {
-    /// The backend of `options`; `Auto` is TensorRT where it works, else the processor.
+    /// The backend of `options`; `Auto` is the first of TensorRT, CUDA and the processor that works.
     ///
     /// # Errors
     /// As [`Enhancer::new`](crate::Enhancer::new).
     pub fn new(pack: Pack, options: &Options) -> Result<Self> {
         let name = format!("{} {}", pack.manifest().name, pack.manifest().version);
-        let mut may_fall_back = false;
         let backend = match options.backend {
             BackendChoice::Cpu => cpu(&pack, options)?,
             BackendChoice::Identity => Box::new(IdentityBackend::new(options.threads)),
-            BackendChoice::TensorRt => tensorrt(&pack, options).map_err(|e| match e.kind() {
-                ErrorKind::BackendUnavailable => Error::new(
-                    e.kind(),
-                    format!("backend=tensorrt cannot be used, take backend=auto or backend=cpu: {e}"),
-                ),
-                _ => e,
-            })?,
+            BackendChoice::Cuda => cuda(&pack, options).map_err(|e| unavailable("cuda", e))?,
+            BackendChoice::TensorRt => tensorrt(&pack, options).map_err(|e| unavailable("tensorrt", e))?,
             BackendChoice::Auto => match tensorrt(&pack, options) {
-                Ok(backend) => {
-                    may_fall_back = true;
-                    backend
-                }
+                Ok(backend) => backend,
                 Err(e) if e.kind() == ErrorKind::ModelInvalid => return Err(e),
                 Err(e) => {
-                    log::info!("{name}: tensorrt cannot be used, so cpu is: {e}");
-                    cpu(&pack, options)?
+                    log::info!("{name}: tensorrt cannot be used: {e}");
+                    cuda_or_cpu(&pack, options)?
                 }
             },
         };
+        let may_fall_back = options.backend == BackendChoice::Auto && backend.name() != CPU;
         log::info!("{name} on {}", backend.name());
         Ok(Self {
             pack,
@@ -69,7 +61,8 @@ impl Loaded {
         Ok(self.preview.insert(preview))
     }
 
-    /// Moves to the processor after `error`, if the backend was chosen by `Auto`.
+    /// Moves to the next backend after `error`, if the backend was chosen by `Auto`: from TensorRT to CUDA, from there to the
+    /// processor.
     ///
     /// # Errors
     /// `error` itself where no other backend may take over.
@@ -77,16 +70,55 @@ impl Loaded {
         if !self.may_fall_back || matches!(error.kind(), ErrorKind::ModelInvalid | ErrorKind::Cancelled) {
             return Err(error);
         }
-        log::warn!("{} cannot be prepared, so cpu takes over: {error}", self.backend.name());
-        self.backend = cpu(&self.pack, options)?;
-        self.may_fall_back = false;
+        let failed = self.backend.name();
+        self.backend = match failed {
+            TENSORRT => cuda_or_cpu(&self.pack, options)?,
+            _ => cpu(&self.pack, options)?,
+        };
+        let next = self.backend.name();
+        log::warn!("{failed} cannot be prepared, so {next} takes over: {error}");
+        self.may_fall_back = next != CPU;
         Ok(())
+    }
+}
+
+/// Names of backends.
+const TENSORRT: &str = "tensorrt";
+const CPU: &str = "cpu";
+
+fn unavailable(name: &str, e: Error) -> Error {
+    match e.kind() {
+        ErrorKind::BackendUnavailable => Error::new(
+            e.kind(),
+            format!("backend={name} cannot be used, take backend=auto or backend=cpu: {e}"),
+        ),
+        _ => e,
     }
 }
 
 fn cpu(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {
     let precision = options.precision.unwrap_or(Precision::Fp32);
     Ok(Box::new(CpuBackend::new(pack, precision, options.threads)?))
+}
+
+/// CUDA where it works, else the processor.
+fn cuda_or_cpu(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {
+    cuda(pack, options).or_else(|e| {
+        log::info!("cuda cannot be used, so cpu is: {e}");
+        cpu(pack, options)
+    })
+}
+
+fn cuda(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {
+    let source = KernelSource::new(
+        pack,
+        options.device_id,
+        options.cuda_context,
+        options.precision,
+        options.threads,
+    )?;
+    let schedule = pack.manifest().schedule;
+    Ok(Box::new(GpuBackend::new(source.device(), Box::new(source), &schedule)?))
 }
 
 fn tensorrt(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {

@@ -123,7 +123,7 @@ impl Enhancer {
     }
 
     /// The name of the backend in use. With [`BackendChoice::Auto`](crate::BackendChoice::Auto) it can change from
-    /// `tensorrt` to `cpu` when a size is prepared.
+    /// `tensorrt` to `cuda`, and from there to `cpu`, when a size is prepared.
     pub fn backend_name(&self) -> &'static str {
         self.loaded[self.current].backend.name()
     }
@@ -185,9 +185,9 @@ impl Enhancer {
         let before = self.prepared.current_key().copied();
         if before != Some(key) {
             self.refuse_pending()?;
-            if let Err(error) = self.select(key) {
+            // Each time another backend takes over, until there is none.
+            while let Err(error) = self.select(key) {
                 self.fall_back(error)?;
-                self.select(key)?;
             }
             if let Some(before) = before {
                 self.memory.reset(match before.geometry.spec == key.geometry.spec {
@@ -210,7 +210,7 @@ impl Enhancer {
     }
 
     /// For a caller whose [`PreparationJob`] failed with `error`: with [`BackendChoice::Auto`](crate::BackendChoice::Auto)
-    /// the processor takes over.
+    /// the next backend takes over: CUDA after TensorRT, then the processor.
     ///
     /// # Errors
     /// `error` itself where no other backend may take over.
@@ -272,6 +272,17 @@ impl Enhancer {
         let scene = survey(input);
         let light = self.meter.follow(&scene, self.interval, fade);
         self.scene = Some(scene);
+        self.take_light(light)
+    }
+
+    /// As [`light`](Self::light), of a frame that is not looked at, as it is in device memory: its scene is taken to be that of
+    /// the frame before. None if no frame was looked at yet.
+    pub fn light_unseen(&mut self, fade: Duration) -> Option<Light> {
+        let light = self.meter.follow_unseen(self.interval, fade)?;
+        Some(self.take_light(light))
+    }
+
+    fn take_light(&mut self, light: Light) -> Light {
         if light.switched {
             // What is remembered has the wrong colours, and where the lamp is infrared, another light.
             self.memory.reset(Reset::SceneCut);
@@ -452,6 +463,7 @@ impl Enhancer {
             ));
         }
         self.refuse_pending()?;
+        self.scene = None;
         self.prepare(input.spec())?;
         let automatic = parameters.ratio == AUTOMATIC && self.loaded[self.current].backend.has_networks();
         let parameters = self.with_ratio(parameters, None)?;

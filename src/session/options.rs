@@ -13,6 +13,8 @@ pub enum BackendChoice {
     Auto,
     /// The processor.
     Cpu,
+    /// An NVIDIA GPU through the project's own kernels: needs the driver alone.
+    Cuda,
     /// An NVIDIA GPU through TensorRT.
     TensorRt,
     /// No network: frames go through colour conversion and back, to measure what conversion costs.

@@ -204,6 +204,30 @@ fn repeated_frames_do_not_count() {
     );
 }
 
+/// Its reports tell the noise once two frames of a scene were seen, and not without a memory.
+#[test]
+fn a_stream_tells_its_noise() {
+    let mut stream = enhancer();
+    let mut noise = |time: usize, size, parameters| {
+        let shot = Shot {
+            size,
+            noise: Some(time as u32),
+            ..Shot::at(0)
+        };
+        show(&mut stream, &shot.picture(), parameters).1.noise
+    };
+    let told: Vec<_> = (0..8).map(|time| noise(time, SIZE, FUSED)).collect();
+    assert_eq!(told[0], None);
+    // Four uniform numbers between -2 and 2, and rounding.
+    let truth = (4.0f32 * 16.0 / 12.0 + 1.0 / 12.0).sqrt();
+    for told in &told[3..] {
+        let told = told.unwrap();
+        assert!((told / truth - 1.0).abs() < 0.3, "{told}, {truth}");
+    }
+    assert_eq!(noise(8, (SIZE.0 + 16, SIZE.1), FUSED), None);
+    assert_eq!(noise(9, (SIZE.0 + 16, SIZE.1), Parameters::default()), None);
+}
+
 #[test]
 fn a_size_that_changes_every_ten_frames_begins_a_stream_each_time() {
     let sizes: [FrameSpec; 3] = [SIZE, (160, 96), (150, 117)].map(|size| spec(PixelFormat::Rgb, size));

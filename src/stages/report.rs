@@ -62,4 +62,7 @@ pub struct Report {
     pub ratio: f32,
     /// The frame shows another scene than the one before, so that nothing was taken from the stream's memory.
     pub cut: bool,
+    /// The standard deviation of a pixel's noise at the frame's mean luma, in codes of 8 bits, as the stream's memory knows
+    /// it. None without a memory, until two frames of a scene were seen, and where the executor does not tell.
+    pub noise: Option<f32>,
 }

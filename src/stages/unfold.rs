@@ -40,6 +40,11 @@ pub trait Stages {
         false
     }
 
+    /// The standard deviation of the stream's noise at a luma from 0 to 1, in codes of 8 bits, where it is known.
+    fn noise(&self, _luma: f32) -> Option<f32> {
+        None
+    }
+
     /// Writes `input + strength · (clamp(L'·R, 0, 1) − input)`; returns its mean luma, 0 to 1.
     fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32>;
 
@@ -91,6 +96,7 @@ pub(crate) fn unfold_watched<S: Stages + ?Sized>(
     report.luma_out = stages.compose(input, plan.parameters.strength, output)?;
     report.stages[Stage::Compose as usize] += started.elapsed();
     report.cut = stages.cut();
+    report.noise = stages.noise(report.luma_in);
     if let Some(times) = stages.measured()? {
         report.stages = times;
     }

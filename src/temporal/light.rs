@@ -53,7 +53,20 @@ impl LightMeter {
     /// The light at a frame of `scene`, `interval` after the one before. A change from night to day or back takes `fade`.
     /// The first frame has its light at once.
     pub fn follow(&mut self, scene: &Scene, interval: Duration, fade: Duration) -> Light {
-        let (lightness, coloured) = (scene.lightness(), scene.coloured());
+        self.follow_measured(scene.lightness(), scene.coloured(), interval, fade)
+    }
+
+    /// The light at a frame that was not looked at: its scene is taken to be that of the frame before. None if there was no
+    /// frame before.
+    pub fn follow_unseen(&mut self, interval: Duration, fade: Duration) -> Option<Light> {
+        let (lightness, coloured) = self
+            .state
+            .as_ref()
+            .map(|state| (state.light.lightness, state.coloured))?;
+        Some(self.follow_measured(lightness, coloured, interval, fade))
+    }
+
+    fn follow_measured(&mut self, lightness: f32, coloured: f32, interval: Duration, fade: Duration) -> Light {
         let seconds = interval.as_secs_f32();
         let Some(state) = &mut self.state else {
             let day = lightness >= DAY;
@@ -159,6 +172,28 @@ mod tests {
         follow(0.1);
         let found: Vec<_> = (0..80).map(|_| follow(0.6)).collect();
         assert!(found.iter().all(|&night| night == 0.0 || night == 1.0) && found[79] == 0.0);
+    }
+
+    #[test]
+    fn frames_that_are_not_looked_at_go_on_as_the_one_before() {
+        let mut meter = LightMeter::default();
+        assert_eq!(meter.follow_unseen(FRAME, FADE), None);
+        meter.follow(&scene(0.1, 500), FRAME, FADE);
+        // Every third frame is looked at: it takes no longer than if all were.
+        let lights: Vec<_> = (0..140)
+            .map(|frame| match frame % 3 {
+                0 => meter.follow(&scene(0.5, 500), FRAME, FADE),
+                _ => meter.follow_unseen(FRAME, FADE).unwrap(),
+            })
+            .collect();
+        let turn = lights.iter().position(|light| light.day).unwrap();
+        assert!((74..=76).contains(&turn), "{turn}");
+        assert!(
+            lights
+                .windows(2)
+                .all(|pair| (pair[0].night - pair[1].night).abs() < 0.021)
+        );
+        assert_eq!(lights[139].night, 0.0);
     }
 
     #[test]

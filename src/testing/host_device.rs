@@ -2,7 +2,7 @@
 //! by the processor's engine.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cpu::{Capabilities, Kernels, Networks, Planes, Pool};
@@ -28,6 +28,8 @@ struct State {
     memory: HashMap<u64, Vec<Line>>,
     capture: Option<Vec<Work>>,
     graphs: HashMap<usize, Vec<Work>>,
+    /// Names of the kernels that were launched.
+    run: BTreeSet<&'static str>,
 }
 
 /// Allocations are aligned as a GPU's are.
@@ -42,11 +44,21 @@ fn lines(bytes: usize) -> Vec<Line> {
 }
 
 impl HostDevice {
-    fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             kernels: Arc::new(HostKernels::new(Rounding::Fused)),
             state: Mutex::default(),
         })
+    }
+
+    /// The kernels.
+    pub fn kernels(&self) -> &HostKernels {
+        &self.kernels
+    }
+
+    /// The names of all kernels that were launched.
+    pub fn kernels_run(&self) -> BTreeSet<&'static str> {
+        self.lock().run.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -133,6 +145,7 @@ impl Device for HostDevice {
     }
     unsafe fn launch(&self, _: StreamHandle, launch: &Launch) -> Result<()> {
         let (kernels, launch) = (self.kernels.clone(), launch.clone());
+        self.lock().run.insert(launch.kernel);
         // SAFETY: the launch is one of the backend's, for memory that this device gave.
         self.issue(Arc::new(move || unsafe { kernels.run(&launch) }));
         Ok(())
@@ -294,6 +307,10 @@ impl HostNetworks {
 }
 
 impl Source for HostNetworks {
+    fn name(&self) -> &'static str {
+        "tensorrt"
+    }
+
     fn load(&mut self, _padded: (usize, usize)) -> Result<Loaded> {
         let networks = Networks::shared(&self.pack, Kernels::floats(Capabilities::current()))?;
         let mut loaded = Loaded {

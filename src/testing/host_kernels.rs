@@ -69,6 +69,19 @@ impl HostKernels {
         }
     }
 
+    /// Reads of eight rows from shared memory by all kernels so far, and those in which banks met.
+    pub fn banks(&self) -> [u64; 2] {
+        // SAFETY: `host.cpp` defines it with this signature.
+        let banks = unsafe {
+            self.library
+                .get::<unsafe extern "C" fn(*mut u64)>(b"uretinex_host_banks\0")
+        };
+        let mut counts = [0; 2];
+        // SAFETY: it writes two numbers.
+        unsafe { banks.expect("the shim's counts")(counts.as_mut_ptr()) };
+        counts
+    }
+
     /// Runs a launch.
     ///
     /// # Safety

@@ -48,6 +48,10 @@ impl IdleNetworks {
 }
 
 impl Source for IdleNetworks {
+    fn name(&self) -> &'static str {
+        "tensorrt"
+    }
+
     fn load(&mut self, _padded: (usize, usize)) -> Result<Loaded> {
         if let Some(recorder) = &self.recorder {
             recorder.load_networks();

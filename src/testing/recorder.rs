@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gpu::{
-    ComposeArguments, Device, EventHandle, FusionArguments, GraphHandle, IngestArguments, Launch, PinnedMemory,
-    Settings, StreamHandle, Surface, UpdateArguments,
+    ComposeArguments, ConvolutionArguments, Device, EventHandle, FusionArguments, GraphHandle, IngestArguments, Launch,
+    MeanArguments, MoveArguments, PinnedMemory, PointsArguments, PooledArguments, ScaleArguments, Settings,
+    StreamHandle, Surface, UpdateArguments,
 };
 use crate::testing::allocations::Uncounted;
 
@@ -82,7 +83,38 @@ impl Uses {
     fn of(launch: &Launch) -> Option<Self> {
         let kind = |prefix: &str| launch.kernel.starts_with(prefix);
         let arguments = &launch.arguments;
-        Some(if kind("ingest_") {
+        // Addresses that are 0 are none.
+        if matches!(launch.module.name, "convolve" | "tensor") {
+            let a: ConvolutionArguments = arguments.get()?;
+            let [input, residual, gated] = [a.input, a.residual, a.gated].map(|image| image.units);
+            let reads = [&input[..], &residual, &gated, &[a.weights, a.bias]].concat();
+            return Some(Self::new(reads, a.output.units.to_vec()));
+        }
+        Some(if kind("points_") {
+            let a: PointsArguments = arguments.get()?;
+            let of = |written: bool| {
+                let units = a.units.iter().enumerate();
+                let units = units.filter(move |(i, _)| (a.written >> i & 1 == 1) == written);
+                units.map(|(_, unit)| unit.address).collect::<Vec<_>>()
+            };
+            Self::new([of(false), vec![a.instructions, a.pooled]].concat(), of(true))
+        } else if kind("move_channels") {
+            let a: MoveArguments = arguments.get()?;
+            Self::new(
+                a.channels.map(|c| c.from.address).to_vec(),
+                a.channels.map(|c| c.to.address).to_vec(),
+            )
+        } else if kind("mean_") {
+            let a: MeanArguments = arguments.get()?;
+            Self::new(a.input.units.to_vec(), vec![a.sums])
+        } else if kind("pooled_steps") {
+            let a: PooledArguments = arguments.get()?;
+            let reads = [&a.inputs[..], &[a.steps, a.constants, a.sums]].concat();
+            Self::new(reads, vec![a.values])
+        } else if kind("scale_weights") {
+            let a: ScaleArguments = arguments.get()?;
+            Self::new(vec![a.weights, a.factors], vec![a.to])
+        } else if kind("ingest_") {
             let a: IngestArguments = arguments.get()?;
             Self {
                 reads: vec![a.settings],

@@ -2,13 +2,15 @@
 # The GPU path on a machine with an NVIDIA GPU: whether it is right, what happens when something is wrong, how fast it is.
 #
 #   tests/gpu/run.sh [--release DIR] [--tensorrt DIR] [--models "lite full"] [--sizes "1280x720 …"] [--precisions "fp16 fp32"]
-#                    [--frames N] [--cache DIR] [--only "selftest failures sanitizer element speed"]
+#                    [--frames N] [--cache DIR] [--results DIR] [--only "selftest speed failures sanitizer element"]
 #
-# Engines are built for every model, precision and size, which takes minutes each time; --cache DIR keeps them from one
-# run to the next. --only runs some of the parts.
+# The backend cuda comes first, as it needs the driver alone: whether it is right, then how fast. Then TensorRT, whose
+# engines are built for every model, precision and size, which takes minutes each time; --cache DIR keeps them from one
+# run to the next. BACKEND=cuda or BACKEND=tensorrt runs one of the two. --only runs some of the parts. --results DIR keeps
+# what was measured, as JSON. No step ends the others.
 #
 # Needs the release binaries (uretinex and, for the element, libgsturetinex.so), an NVIDIA driver, and a folder with
-# TensorRT's libraries unless the system has them. Nothing is installed and nothing is left behind. Where Python has
+# TensorRT's libraries unless the system has them; BACKEND=cuda needs no TensorRT. Nothing is installed and nothing is left behind. Where Python has
 # PyTorch it is measured in the same run; where compute-sanitizer is, kernels are checked with it; where GStreamer is,
 # the element runs too. Exit status 1 if a check failed.
 #
@@ -16,8 +18,9 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/../.." && pwd)
-release=$repository/target/release tensorrt= models="lite full" sizes="1280x720 1920x1080 3840x2160" frames=1000
-precisions="fp16 fp32" cache= only="selftest failures sanitizer element speed"
+all=("$@")
+release=$repository/target/release tensorrt= results= models="video lite full" sizes="1280x720 1920x1080 3840x2160" frames=1000
+precisions="fp16 fp32" cache= only="selftest speed failures sanitizer element"
 while [ $# -gt 0 ]; do
     case $1 in
         --release) release=$2 ;;
@@ -28,11 +31,22 @@ while [ $# -gt 0 ]; do
         --precisions) precisions=$2 ;;
         --cache) cache=$2 ;;
         --only) only=$2 ;;
-        *) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2 ;;
+        --results) results=$2 ;;
+        *) sed -n '2,20s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
     shift 2 || exit 2
 done
-backend=${BACKEND:-tensorrt}
+if [ -z "${BACKEND:-}" ]; then
+    status=0
+    for backend in cuda tensorrt; do
+        printf '\n#### backend=%s\n' $backend
+        BACKEND=$backend bash "$0" "${all[@]}" || status=1
+    done
+    exit $status
+fi
+backend=$BACKEND
+# Whether the backend works on a GPU.
+on_gpu() { [ "$backend" = cuda ] || [ "$backend" = tensorrt ]; }
 uretinex=$release/uretinex
 [ -x "$uretinex" ] || { echo "no $uretinex: run make build, or give --release DIR" >&2; exit 2; }
 if [ -n "$tensorrt" ]; then
@@ -95,9 +109,41 @@ for model in $models; do
     fi
     title "$model against the processor, and what may go wrong"
     for precision in $precisions; do
-        [ "$backend" = tensorrt ] || [ $precision = fp32 ] || continue
+        on_gpu || [ $precision = fp32 ] || continue
         "$uretinex" selftest --backend "$backend" --model "$model" --precision $precision --frames "$frames" ||
             failures=$((failures + 1))
+    done
+done
+
+title "Speed"
+printf '%-6s %-10s %-7s %-5s %10s %10s %10s  %s\n' model size memory type frames/s "ms/frame" GFLOP/s "ms for each stage"
+memories="system device"
+on_gpu || memories=system
+for model in $models; do
+    wanted speed || continue
+    for size in $sizes; do
+        count=300
+        on_gpu || count=3
+        for precision in $precisions; do
+            on_gpu || [ $precision = fp32 ] || continue
+            for memory in $memories; do
+                if ! bench --model "$model" --size "$size" --precision $precision --memory $memory --frames $count --json \
+                    >"$scratch/json" 2>"$scratch/out"; then
+                    failed "$model $size $precision $memory: $(tail -1 "$scratch/out")"
+                    continue
+                fi
+                stages=
+                for stage in ingest decompose update restore illuminate adjust compose; do
+                    stages="$stages $stage $(printf %.3f "$(field $stage)")"
+                done
+                [ $memory = device ] && stages=
+                printf '%-6s %-10s %-7s %-5s %10.1f %10.2f %10.0f %s\n' "$model" "$size" $memory "$(field precision)" \
+                    "$(field frames_per_second)" "$(field total)" "$(field gflops)" "$stages"
+                cp "$scratch/json" "$scratch/$model-$size-$precision-$memory.json"
+                [ -n "$results" ] && mkdir -p "$results" &&
+                    cp "$scratch/json" "$results/$backend-$model-$size-$precision-$memory.json"
+            done
+        done
     done
 done
 
@@ -142,11 +188,11 @@ fi
 
 title "Kernels under compute-sanitizer"
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -1)
-if [ "$backend" = tensorrt ] && [ -n "$sanitizer" ] && wanted sanitizer; then
+if on_gpu && [ -n "$sanitizer" ] && wanted sanitizer; then
     # All kernels for accesses; for races and undefined memory ours alone, if this version can choose.
     ours=
     if "$sanitizer" --help 2>&1 | grep -q -- --kernel-regex; then
-        for kernel in ingest pyramid motion camera fuse trust update compose guide; do
+        for kernel in ingest pyramid motion camera fuse trust update compose guide convolve tensor points move mean pooled scale; do
             ours="$ours --kernel-regex kns=$kernel"
         done
     fi
@@ -157,10 +203,10 @@ if [ "$backend" = tensorrt ] && [ -n "$sanitizer" ] && wanted sanitizer; then
         for size in 640x360 333x187; do
             # $chosen is several words.
             succeeds "$tool at $size" "$sanitizer" --tool $tool --error-exitcode 9 $chosen \
-                "$uretinex" bench --backend tensorrt --model lite --size $size --frames 2
+                "$uretinex" bench --backend "$backend" --model lite --size $size --frames 2
             # shellcheck disable=SC2086
             succeeds "$tool at $size, with the stream's memory" "$sanitizer" --tool $tool --error-exitcode 9 $chosen \
-                "$uretinex" bench --backend tensorrt --model lite --size $size --frames 4 --temporal 1
+                "$uretinex" bench --backend "$backend" --model lite --size $size --frames 4 --temporal 1
         done
     done
 else
@@ -175,12 +221,12 @@ if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ] &
             "video/x-raw,format=$format,width=1280,height=720,framerate=30/1" ! \
             uretinexenhance backend="$backend" model=lite ratio=4 temporal=0 ! fakesink
     done
-    if [ "$backend" = tensorrt ] && gst-inspect-1.0 --exists cudaupload && gst-inspect-1.0 --exists cudadownload; then
+    if on_gpu && gst-inspect-1.0 --exists cudaupload && gst-inspect-1.0 --exists cudadownload; then
         cuda='video/x-raw(memory:CUDAMemory)'
         for format in NV12 P010_10LE RGBA BGRA RGB RGBx BGRx Y444 P016_LE Y444_16LE; do
             for size in 1280x720 644x362; do # Rows without padding, whose bytes are anybody's.
                 source="videotestsrc num-buffers=10 pattern=18 ! video/x-raw,format=$format,width=${size%x*},height=${size#*x},framerate=30/1"
-                element="uretinexenhance backend=tensorrt model=lite ratio=4 temporal=0"
+                element="uretinexenhance backend=$backend model=lite ratio=4 temporal=0"
                 # shellcheck disable=SC2086 # One word for each word of the pipeline.
                 succeeds "$format $size in CUDA memory" timeout 600 gst-launch-1.0 -q $source ! cudaupload ! "$cuda" ! \
                     $element ! "$cuda" ! cudadownload ! video/x-raw ! filesink location="$scratch/device.raw"
@@ -194,12 +240,12 @@ if command -v gst-launch-1.0 >/dev/null && [ -e "$release/libgsturetinex.so" ] &
             done
         done
         succeeds "two elements, one context" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=100 ! \
-            video/x-raw,format=NV12,width=1280,height=720 ! cudaupload ! "$cuda" ! uretinexenhance ratio=4 backend=tensorrt ! \
-            uretinexenhance ratio=0 backend=tensorrt ! "$cuda" ! fakesink
+            video/x-raw,format=NV12,width=1280,height=720 ! cudaupload ! "$cuda" ! uretinexenhance ratio=4 backend=$backend ! \
+            uretinexenhance ratio=0 backend=$backend ! "$cuda" ! fakesink
         if gst-inspect-1.0 --exists nvh264dec && gst-inspect-1.0 --exists x264enc; then
             succeeds "from the decoder" timeout 600 gst-launch-1.0 -q videotestsrc num-buffers=100 ! \
                 video/x-raw,format=NV12,width=1280,height=720 ! x264enc ! h264parse ! nvh264dec ! "$cuda" ! \
-                uretinexenhance ratio=4 backend=tensorrt ! "$cuda" ! fakesink
+                uretinexenhance ratio=4 backend=$backend ! "$cuda" ! fakesink
         fi
     else
         skipped "frames in CUDA memory: backend $backend, or GStreamer has no cudaupload"
@@ -208,46 +254,16 @@ else
     skipped "no GStreamer, no libgsturetinex.so, or not wanted"
 fi
 
-wanted speed || { title "Result"; echo "$failures failed"; [ $failures -eq 0 ]; exit; }
-title "Speed"
-printf '%-6s %-10s %-7s %-5s %10s %10s %10s  %s\n' model size memory type frames/s "ms/frame" GFLOP/s "ms for each stage"
-memories="system device"
-[ "$backend" = tensorrt ] || memories=system
-for model in $models; do
-    for size in $sizes; do
-        count=300
-        [ "$backend" = tensorrt ] || count=3
-        for precision in $precisions; do
-            [ "$backend" = tensorrt ] || [ $precision = fp32 ] || continue
-            for memory in $memories; do
-                if ! bench --model "$model" --size "$size" --precision $precision --memory $memory --frames $count --json \
-                    >"$scratch/json" 2>"$scratch/out"; then
-                    failed "$model $size $precision $memory: $(tail -1 "$scratch/out")"
-                    continue
-                fi
-                stages=
-                for stage in ingest decompose update restore illuminate adjust compose; do
-                    stages="$stages $stage $(printf %.3f "$(field $stage)")"
-                done
-                [ $memory = device ] && stages=
-                printf '%-6s %-10s %-7s %-5s %10.1f %10.2f %10.0f %s\n' "$model" "$size" $memory "$(field precision)" \
-                    "$(field frames_per_second)" "$(field total)" "$(field gflops)" "$stages"
-                cp "$scratch/json" "$scratch/$model-$size-$precision-$memory.json"
-            done
-        done
-    done
-done
-
 title "PyTorch on the same GPU"
 pytorch=
-if [ "$backend" = tensorrt ] && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null &&
+if on_gpu && wanted speed && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null &&
     [ -d "$repository/training/netpack" ]; then
     PYTHONPATH=$repository/training python3 "$here/pytorch.py" $sizes | tee "$scratch/pytorch" && pytorch=1
 fi
 [ -n "$pytorch" ] || skipped "python3 here has no PyTorch that sees a GPU"
 
 title "Shares"
-if [ "$backend" = tensorrt ]; then
+if on_gpu && wanted speed; then
     matrix=$(sed -n 's/^matrix \([0-9.e+]*\) .*/\1/p' "$scratch/pytorch" 2>/dev/null)
     for model in $models; do
         for size in $sizes; do

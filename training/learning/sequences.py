@@ -4,7 +4,7 @@ import pickle
 import cv2
 import numpy as np
 
-from netpack.video import FLOOR, LEVEL, guide_of, luma_of
+from netpack.video import FLOOR, LEVEL, doubtful, guide_of, luma_of
 
 from .darken import beside_black
 from .samples import recoloured
@@ -28,13 +28,13 @@ def fitting_ratio(dark, bright, mean):
 
 
 def faded(clean):
-    """A dark picture [3, h, w] with colour only where there is light for it: none below half a code, all from 3 codes on.
-
-    Less than that is rounding: a code of chroma is as much as the light itself.
-    """
-    luma = clean.mean(0)
-    share = np.clip((cv2.blur(luma, (9, 9)) * 255 - 0.5) / 2.5, 0, 1)
-    return luma + share * (clean - luma)
+    """A dark picture [3, h, w] without the doubtful colour, which the network leaves out whatever its weights."""
+    image = clean[None]
+    y = luma_of(image)
+    doubt = doubtful(y)
+    cr, cb = (d - np.clip(d, -doubt, doubt) for d in (image[:, :1] - image[:, 1:2], image[:, 2:] - image[:, 1:2]))
+    green = y - 0.25 * (cr + cb)
+    return np.concatenate([green + cr, green, green + cb], 1)[0].clip(0, 1)
 
 
 def settled(clean, fused, bins=24):

@@ -148,7 +148,8 @@ def _video_restoration(net, g):
     cr, cb = g.sub(red, green), g.sub(blue, green)
     y = g.add(green, g.mul(g.add(cr, cb), g.constant(0.25, cr)))
     c = g.concat(cr, cb)
-    level = g.space_to_depth(g.div(g.constant(video.FLOOR, q), q), UNSHUFFLE)
+    q = g.space_to_depth(q, UNSHUFFLE)
+    level = g.div(g.constant(video.FLOOR, q), q)
     x = g.concat(y, g.relu(g.conv(g.concat(y, c, level), *_parameters(net.enter))))
     d = _blocks(net.before, g, g.relu(g.conv(g.space_to_depth(x, 2), *_parameters(net.down8))))
     e = _blocks(net.deepest, g, g.relu(g.conv(g.space_to_depth(d, 2), *_parameters(net.down16))))
@@ -161,9 +162,17 @@ def _video_restoration(net, g):
     f = g.leaky(g.conv(f, *_parameters(net.chroma)))
     c = g.mul(c, g.relu(g.conv(x, *_parameters(net.gate))))
     c = g.add(c, g.depth_to_space(g.conv(f, *_parameters(net.chroma_up8)), 2))
-    cr, cb = g.split(c, 16, 16)
+    light = g.mul(g.mul(y, q), g.constant(-0.25, y))
+    none = g.clip(g.add(light, g.constant(0.25 * video.CORED_TO, y)), 0.0, video.CORED)
+    none = g.mul(none, g.mul(level, g.constant(1 / video.FLOOR, level)))
+    cr, cb = (_cored(g, d, none) for d in g.split(c, 16, 16))
     green = g.sub(y, g.mul(g.add(cr, cb), g.constant(0.25, cr)))
     g.output(g.depth_to_space(g.concat(g.add(green, cr), green, g.add(green, cb)), UNSHUFFLE), "r", 3)
+
+
+def _cored(g, difference, none):
+    below = g.sub(g.mul(difference, g.constant(-1.0, difference)), none)
+    return g.sub(g.relu(g.sub(difference, none)), g.relu(below))
 
 
 def _blocks(blocks, g, x):

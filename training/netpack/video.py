@@ -19,6 +19,8 @@ from .networks import Unfolding
 LEVEL = 1.85         # of the mean luma, which noise hardly moves; the largest channel grows with it
 FLOOR = 0.02         # smallest level: the gain at ratio 4 is at most 19
 MIX = 0.25           # of the luma in the guide
+CORED = 3 / 255      # difference of two channels, before the gain, that is taken for none where there is next to no light
+CORED_TO = 14 / 255  # light from which on all of it is kept; it falls by a quarter of a code for each code of light
 
 
 def _conv(inputs, outputs, k=3, bias=True):
@@ -45,6 +47,19 @@ class VideoDecomposition(nn.Module):
         level = (LEVEL * mean).clamp(FLOOR, 1)
         q = (guide ** 4 + level ** 4).pow(1 / 4).clamp(max=1)
         return image / q, q
+
+
+def doubtful(light):
+    """How large a colour difference may be nothing at this light, both before the gain; an array or tensor.
+
+    Chroma of 8 bits is kept in steps of two codes of colour, and encoders leave it off by one for whole areas.
+    """
+    return (0.25 * CORED_TO - 0.25 * light).clip(0, CORED)
+
+
+def cored(difference, doubt):
+    """A colour difference nearer to zero by what is doubtful of it."""
+    return F.relu(difference - doubt) - F.relu(-difference - doubt)
 
 
 def balance(layer):
@@ -98,9 +113,9 @@ class VideoRestoration(nn.Module):
     def forward(self, p, q):
         red, green, blue = p[:, :1], p[:, 1:2], p[:, 2:]
         cr, cb = red - green, blue - green
-        y = unshuffle(green + 0.25 * (cr + cb))
+        y, q = unshuffle(green + 0.25 * (cr + cb)), unshuffle(q)
         c = torch.cat([unshuffle(cr), unshuffle(cb)], 1)
-        x = torch.cat([y, F.relu(self.enter(torch.cat([y, c, unshuffle(FLOOR / q)], 1)))], 1)
+        x = torch.cat([y, F.relu(self.enter(torch.cat([y, c, FLOOR / q], 1)))], 1)
         d = self.before(F.relu(self.down8(unshuffle(x, 2))))
         e = self.deepest(F.relu(self.down16(unshuffle(d, 2))))
         d = self.after(F.relu(d + F.pixel_shuffle(self.up16(e), 2)))
@@ -110,7 +125,8 @@ class VideoRestoration(nn.Module):
         g = self.chroma_down16(unshuffle(f, 2)) * torch.sigmoid(self.gate16(e))
         f = F.leaky_relu(self.chroma(f + F.pixel_shuffle(self.chroma_up16(g), 2)), 0.2)
         c = c * F.relu(self.gate(x)) + F.pixel_shuffle(self.chroma_up8(f), 2)
-        cr, cb = c[:, :16], c[:, 16:]
+        doubt = doubtful(y * q) / q
+        cr, cb = cored(c[:, :16], doubt), cored(c[:, 16:], doubt)
         green = y - 0.25 * (cr + cb)
         return F.pixel_shuffle(torch.cat([green + cr, green, green + cb], 1), 4)
 

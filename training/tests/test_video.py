@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from learning.night import Camera, encode, mosaic, moved  # noqa: E402
-from learning.sequences import fitting_ratio, gain, settled  # noqa: E402
+from learning.sequences import faded, fitting_ratio, gain, settled  # noqa: E402
 from netpack.export import mac_per_pixel, write_pack  # noqa: E402
 from netpack.load import load  # noqa: E402
 from netpack.runtime import Pack  # noqa: E402
@@ -25,6 +25,19 @@ def wild(seed=3):
     return model
 
 
+def neutral():
+    """A network that gives out what it gets, but for what the graph itself does."""
+    model = Video().eval()
+    with torch.no_grad():
+        for name in ("luma", "chroma_up8"):
+            for parameter in getattr(model.restoration, name).parameters():
+                parameter.zero_()
+        for gate in (model.restoration.gate, model.restoration.gate_luma):
+            gate.weight.zero_()
+            gate.bias.fill_(1.0)
+    return model
+
+
 def run(model, image, ratio):
     with torch.no_grad():
         found = model.stages(torch.from_numpy(image[None]), torch.full((1, 1, 1, 1), ratio))
@@ -36,6 +49,24 @@ def test_grey_stays_grey_for_any_weights():
     grey = np.repeat(rng.random((1, 32, 48), np.float32), 3, 0)
     found = run(wild(), grey, 4.0)["output"]
     assert np.abs(found - found[:1]).max() < 1e-6
+
+
+def test_colour_within_rounding_is_left_out_where_there_is_no_light():
+    # A red and a blue patch of two codes of difference, and a lamp's red, in the dark; all but the lamp come out grey.
+    image = np.full((3, 48, 48), 3 / 255, np.float32)
+    image[0, :16] += 2 / 255
+    image[2, 16:32] += 2 / 255
+    image[0, 32:] += 40 / 255
+    dark = run(neutral(), image, 4.0)["output"]
+    spread = (dark.max(0) - dark.min(0))[:, 4:-4]
+    assert spread[:30].max() < 1e-6 and spread[36:].min() > 0.2
+    # In light they stay.
+    image += 20 / 255
+    bright = run(neutral(), image, 4.0)["output"]
+    assert (bright[0, :16] > 1.02 * bright[1, :16]).all() and (bright[2, 16:32] > 1.02 * bright[1, 16:32]).all()
+    # What the network is trained towards is without it as well.
+    assert np.allclose(faded(image), image, atol=1e-6)
+    assert np.ptp(faded(image - 20 / 255)[:, :32], axis=0).max() < 1e-6
 
 
 @pytest.mark.parametrize("ratio", [2.0, 4.0, 20.0])

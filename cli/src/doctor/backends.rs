@@ -20,6 +20,19 @@ pub fn findings() -> Vec<Finding> {
         Some(lack) => Err(lack),
         None => try_tensorrt(),
     };
+    let own = match probe().cuda_lacks() {
+        Some(lack) => Err(lack),
+        None => Enhancer::new(&options(BackendChoice::Cuda))
+            .map(drop)
+            .map_err(|e| e.to_string()),
+    };
+    let own = match own {
+        Ok(()) => Here("cuda: the driver takes the kernels (uretinex selftest --backend cuda checks all of it)".into()),
+        Err(fault) => Absent(
+            format!("cuda: {fault}"),
+            "see the section NVIDIA GPU; the cpu backend needs none".into(),
+        ),
+    };
     let made = tried.and_then(|version| match Enhancer::new(&options(BackendChoice::TensorRt)) {
         Ok(_) => Ok(version),
         Err(e) => Err(e.to_string()),
@@ -34,11 +47,12 @@ pub fn findings() -> Vec<Finding> {
             "see the sections NVIDIA GPU and TensorRT; the cpu backend needs neither".into(),
         ),
     };
-    let auto = match gpu {
-        Here(_) => Here("auto: is tensorrt, and cpu if engines can be neither loaded nor built".into()),
-        _ => Here("auto: is cpu".into()),
+    let auto = match (&gpu, &own) {
+        (Here(_), _) => "auto: is tensorrt, and cuda or cpu if engines can be neither loaded nor built",
+        (_, Here(_)) => "auto: is cuda, and cpu if that cannot be prepared",
+        _ => "auto: is cpu",
     };
-    vec![cpu, gpu, auto]
+    vec![cpu, own, gpu, Here(auto.into())]
 }
 
 /// The output of `uretinex engines try`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use uretinex::{BackendChoice, Enhancer, ErrorKind, Options, Parameters, PixelFormat, Precision};
 
 use super::Outcome::{Failed, Passed, Skipped};
-use super::{Bench, Checked, made, process, spec};
+use super::{Bench, Checked, is_on_gpu, made, process, spec};
 use crate::night::{Picture, Scene};
 
 /// Bytes by which memory may be more after many frames.
@@ -46,7 +46,7 @@ pub fn memory(bench: &Bench) -> Checked {
         bench.frames
     );
     let mut grown = after - before;
-    if enhancer.backend_name() == "tensorrt" {
+    if matches!(enhancer.backend_name(), "cuda" | "tensorrt") {
         // Other programs may take GPU memory meanwhile, so the text tells the change.
         let free = |enhancer: &Enhancer| enhancer.free_memory().map(|free| free as i64);
         let before = free(&enhancer)?;
@@ -76,7 +76,7 @@ pub fn bad_options(bench: &Bench) -> Checked {
     // A precision that the backend does not have.
     let other = match bench.network.backend {
         BackendChoice::Cpu => Some(Precision::Fp16),
-        BackendChoice::TensorRt => Some(Precision::Bfp16),
+        BackendChoice::Cuda | BackendChoice::TensorRt => Some(Precision::Bfp16),
         _ => None,
     };
     if let Some(other) = other {
@@ -86,7 +86,7 @@ pub fn bad_options(bench: &Bench) -> Checked {
             vec![ErrorKind::InvalidOption],
         ));
     }
-    if bench.network.backend == BackendChoice::TensorRt {
+    if is_on_gpu(bench.network.backend) {
         cases.push((
             "device-id 63",
             with(&|o| o.device_id = 63),
@@ -198,7 +198,7 @@ pub fn damaged_engines(bench: &Bench) -> Checked {
 
 /// A shortage of device memory is an error of its kind, and `auto` goes on without the device.
 pub fn exhausted(bench: &Bench) -> Checked {
-    if bench.network.backend != BackendChoice::TensorRt {
+    if !is_on_gpu(bench.network.backend) {
         return Ok(Skipped("this backend has no device memory".into()));
     }
     let mut holder = bench.enhancer()?;

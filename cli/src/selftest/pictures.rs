@@ -203,7 +203,7 @@ fn next_is(enhancer: &mut Enhancer, expected: &Picture) -> uretinex::Result<bool
 pub fn device_memory(bench: &Bench) -> Checked {
     let mut probe = bench.enhancer()?;
     ready::prepare(&mut probe, &spec(PixelFormat::Nv12, (64, 48)))?;
-    if probe.backend_name() != "tensorrt" {
+    if !matches!(probe.backend_name(), "cuda" | "tensorrt") {
         return Ok(Skipped("this backend has no device memory".into()));
     }
     use PixelFormat::{Bgra, Bgrx, Nv12, P010_10le, P016le, Rgb, Rgba, Rgbx, Y444, Y444_16le};

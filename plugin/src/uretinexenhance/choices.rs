@@ -21,6 +21,12 @@ pub enum Backend {
     /// Colour conversion there and back.
     #[enum_value(name = "No network, to measure what colour conversion costs", nick = "identity")]
     Identity,
+    /// An NVIDIA GPU through the element's own kernels.
+    #[enum_value(
+        name = "An NVIDIA GPU through the element's own kernels, with the driver alone",
+        nick = "cuda"
+    )]
+    Cuda,
 }
 
 impl From<Backend> for uretinex::BackendChoice {
@@ -28,6 +34,7 @@ impl From<Backend> for uretinex::BackendChoice {
         match backend {
             Backend::Auto => Self::Auto,
             Backend::Cpu => Self::Cpu,
+            Backend::Cuda => Self::Cuda,
             Backend::TensorRt => Self::TensorRt,
             Backend::Identity => Self::Identity,
         }
@@ -78,7 +85,6 @@ impl From<Precision> for Option<uretinex::Precision> {
 #[repr(i32)]
 pub enum OnEngineBuild {
     /// Frames wait.
-    #[default]
     #[enum_value(name = "Frames wait until the engines are ready", nick = "wait")]
     Wait,
     /// Frames go through untouched.
@@ -87,6 +93,13 @@ pub enum OnEngineBuild {
     /// The processor does the work.
     #[enum_value(name = "The processor does the work", nick = "cpu")]
     Cpu,
+    /// The GPU does the work with the element's own kernels; where it cannot, frames wait.
+    #[default]
+    #[enum_value(
+        name = "The GPU does the work with the element's own kernels; where it cannot, frames wait",
+        nick = "cuda"
+    )]
+    Cuda,
 }
 
 /// Property `compare`.

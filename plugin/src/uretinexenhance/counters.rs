@@ -63,6 +63,7 @@ impl Counters {
             .field("rung", self.rung as u32)
             .field("luma-in", self.statistics.last().map_or(0.0, |r| r.luma_in))
             .field("luma-out", self.statistics.last().map_or(0.0, |r| r.luma_out))
+            .field("noise", self.statistics.last().and_then(|r| r.noise).unwrap_or(0.0))
             .build();
         let mut times = |name: &str, p: Percentiles| {
             for (percent, ms) in [("p50", p.p50), ("p95", p.p95), ("p99", p.p99)] {

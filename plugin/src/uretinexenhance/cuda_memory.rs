@@ -1,7 +1,7 @@
 //! Frames in CUDA memory: whether the element takes them, the context that it shares, pools, mapping.
 //!
-//! Whether the machine has what it takes is looked at when the element is started, not before: looking opens CUDA's and
-//! TensorRT's libraries.
+//! Whether the machine has what it takes is looked at when the element is started, not before: looking opens CUDA's
+//! libraries.
 
 use std::sync::Mutex;
 #[cfg(test)]
@@ -13,12 +13,13 @@ use uretinex::{DeviceFrame, Error, ErrorKind, RawStream, Result, probe};
 use super::caps::VideoStream;
 use super::category::CAT;
 use super::choices::Backend;
+use super::finish::Finish;
 use super::panics::lock;
-use super::planes::PlaneLayout;
+use super::planes::{PlaneLayout, ReadablePlanes, WritablePlanes};
 use crate::gstcuda::{CONTEXT_TYPE, CudaContext, CudaStream, Library, MappedCudaMemory, SharedContext};
 
-/// The backend that works on a GPU.
-const ON_GPU: &str = "tensorrt";
+/// The backends that work on a GPU.
+const ON_GPU: [&str; 2] = ["cuda", "tensorrt"];
 
 /// What is known of the machine.
 enum Machine {
@@ -55,7 +56,7 @@ impl CudaMemory {
         if let Some(library) = self.stand_in.get() {
             return Ok(library);
         }
-        match probe().tensorrt_lacks() {
+        match probe().cuda_lacks() {
             Some(lack) => Err(Error::new(ErrorKind::Unsupported, lack)),
             None => Library::get(),
         }
@@ -73,14 +74,15 @@ impl CudaMemory {
     /// `in_use` the backend at work, if the element is started. Opens no library.
     pub fn lacks(&self, backend: Backend, in_use: Option<&str>) -> Option<String> {
         if !takes_cuda(backend) {
-            return Some(format!("only backend={ON_GPU} and auto take such frames"));
+            return Some(format!("only backend={} and auto take such frames", ON_GPU.join(", ")));
         }
         let in_use = in_use?;
         if let Machine::Lacks(why) = &*lock(&self.machine) {
             return Some(why.clone());
         }
-        if in_use != ON_GPU {
-            return Some(format!("only backend={ON_GPU} takes such frames, in use is {in_use}"));
+        if !ON_GPU.contains(&in_use) {
+            let on_gpu = ON_GPU.join(" and ");
+            return Some(format!("only backend={on_gpu} take such frames, in use is {in_use}"));
         }
         let context = self.context.get();
         context.is_none().then(|| no_context().to_string())
@@ -229,7 +231,7 @@ impl CudaMemory {
 
 /// Whether that setting of `backend` can come to a backend that takes frames in CUDA memory.
 fn takes_cuda(backend: Backend) -> bool {
-    matches!(backend, Backend::Auto | Backend::TensorRt)
+    matches!(backend, Backend::Auto | Backend::Cuda | Backend::TensorRt)
 }
 
 /// Whether contexts of that type are CUDA contexts.
@@ -250,6 +252,56 @@ fn size(caps: &gst::Caps) -> u32 {
     VideoInfo::from_caps(caps).map_or(0, |info| info.size() as u32)
 }
 
+/// Where the planes of a buffer in CUDA memory lie, which is the same in GStreamer's copy of it in system memory.
+///
+/// # Errors
+/// [`ErrorKind::InvalidFrame`] if the buffer is not what the caps say, or not of the context.
+fn layout(context: &CudaContext, buffer: &gst::BufferRef, info: &VideoInfo) -> Result<PlaneLayout> {
+    match PlaneLayout::of_meta(buffer, info)? {
+        Some(layout) => Ok(layout),
+        None => own_layout(&MappedCudaMemory::read(context, buffer)?, info),
+    }
+}
+
+/// Where the planes lie as the memory itself says, for a buffer without a video meta.
+fn own_layout(map: &MappedCudaMemory<'_>, info: &VideoInfo) -> Result<PlaneLayout> {
+    let (offsets, strides) = map.planes(info)?;
+    let planes = info.n_planes() as usize;
+    PlaneLayout::new(&offsets[..planes], &strides[..planes])
+}
+
+/// A frame in CUDA memory as a copy in system memory, which GStreamer makes.
+///
+/// # Errors
+/// As [`with_mapped`].
+pub(super) fn download<'a>(
+    context: &CudaContext,
+    buffer: &'a gst::BufferRef,
+    video: &VideoStream,
+) -> Result<ReadablePlanes<'a>> {
+    ReadablePlanes::map_as(buffer, layout(context, buffer, &video.info)?, video.spec)
+}
+
+/// Finishes a frame in CUDA memory in copies that GStreamer makes in system memory.
+///
+/// # Errors
+/// As [`with_mapped`].
+pub(super) fn finish(
+    context: &CudaContext,
+    (input, output): (&gst::BufferRef, &mut gst::BufferRef),
+    video: &VideoStream,
+    finish: &Finish,
+) -> Result<()> {
+    if finish.is_nothing() {
+        return Ok(());
+    }
+    let before = download(context, input, video)?;
+    let layout = layout(context, output, &video.info)?;
+    let mut after = WritablePlanes::map_as(output, layout, video.spec)?;
+    finish.apply(&before.frame()?, &mut after.frame()?);
+    Ok(())
+}
+
 /// Does `work` on two buffers of the same caps in CUDA memory, from the first to the second.
 ///
 /// It gets the stream in which work on them may be pending, which it has to come after, and is done when it returns.
@@ -267,16 +319,7 @@ pub(super) fn with_mapped<T>(
     let from = MappedCudaMemory::read(context, input)?;
     let to = MappedCudaMemory::write(context, output)?;
     let frame = |map: &MappedCudaMemory<'_>, layout: Option<PlaneLayout>| {
-        let layout = layout.map_or_else(
-            || {
-                let (offsets, strides) = map.planes(info)?;
-                PlaneLayout::new(
-                    &offsets[..info.n_planes() as usize],
-                    &strides[..info.n_planes() as usize],
-                )
-            },
-            Ok,
-        )?;
+        let layout = layout.map_or_else(|| own_layout(map, info), Ok)?;
         map.frame(*spec, info, layout.planes())
     };
     let (frame_in, frame_out) = (frame(&from, layout_in)?, frame(&to, layout_out)?);

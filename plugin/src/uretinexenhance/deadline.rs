@@ -18,6 +18,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// So many frames say that a rung is too slow, and so many right after a step up.
 const FRAMES: usize = 5;
 const FRAMES_ON_TRIAL: usize = 2;
+/// Frames that take more than this many deadlines say so sooner: so many in a row, and so many right after a step up.
+const FAR: f32 = 1.5;
+const FRAMES_FAR: usize = 2;
+const FRAMES_FAR_ON_TRIAL: usize = 1;
 /// A step up is on trial for this long.
 const TRIAL: Duration = Duration::from_millis(600);
 /// A step up is taken where the frame would need this share of the deadline at most.
@@ -119,13 +123,18 @@ impl Ladder {
             self.wait = WAIT;
         }
         let p90 = self.p90();
+        if let Some(time) = self.far_beyond(deadline).filter(|_| self.rung < UNTOUCHED) {
+            self.wait_longer_after_a_trial();
+            // The first rung below that would be in time.
+            let fits = |rung: &usize| time.mul_f32(self.costs[*rung] / self.costs[self.rung]) <= deadline;
+            let down = (self.rung + 1..UNTOUCHED).find(fits).unwrap_or(UNTOUCHED);
+            return Some(self.step(if few { UNTOUCHED } else { down }, now, p90));
+        }
         let enough = if self.on_trial { FRAMES_ON_TRIAL } else { FRAMES };
         if let Some(p90) = p90.filter(|p90| *p90 > deadline && self.times.len() >= enough)
             && self.rung < UNTOUCHED
         {
-            if self.on_trial {
-                self.wait = (self.wait * 2).min(LONGEST_WAIT);
-            }
+            self.wait_longer_after_a_trial();
             return Some(self.step(if few { UNTOUCHED } else { self.rung + 1 }, now, Some(p90)));
         }
         if self.rung > 0 && kept >= self.wait {
@@ -144,6 +153,20 @@ impl Ladder {
             }
         }
         None
+    }
+
+    /// The least that the latest frames took, if they are far beyond the deadline.
+    fn far_beyond(&self, deadline: Duration) -> Option<Duration> {
+        let enough = if self.on_trial { FRAMES_FAR_ON_TRIAL } else { FRAMES_FAR };
+        let latest = self.times.iter().rev().take(enough).map(|(_, time)| *time);
+        let least = latest.clone().min().filter(|_| latest.len() == enough)?;
+        (least > deadline.mul_f32(FAR)).then_some(least)
+    }
+
+    fn wait_longer_after_a_trial(&mut self) {
+        if self.on_trial {
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        }
     }
 
     fn step(&mut self, rung: usize, now: Duration, p90: Option<Duration>) -> RungStep {
@@ -198,13 +221,30 @@ mod tests {
         let down = play(&mut ladder, 10.0, 20.0, 45.0);
         assert_eq!(down.len(), 1, "{down:?}");
         assert!(down[0].1 == 1 && down[0].0 < 11.1, "{down:?}");
-        // Much slower: the machine can do nothing at all in time, and a try now and then says so.
+        // Much slower: the machine can do nothing at all in time. Two frames say so, and a try of one frame now and then.
         let none = play(&mut ladder, 20.0, 60.0, 200.0);
-        assert!(none[1].1 == UNTOUCHED && none[1].0 < 21.0, "{none:?}");
+        assert!(none[0].1 == UNTOUCHED && none[0].0 < 20.1, "{none:?}");
+        let tries = none[1..].chunks(2);
+        assert!(
+            tries
+                .clone()
+                .all(|t| t[0].1 == 2 && (t.len() == 1 || t[1].0 - t[0].0 < 0.04)),
+            "{none:?}"
+        );
         assert!(none.len() < 36, "{none:?}");
         let up = play(&mut ladder, 60.0, 70.0, 20.0);
         assert_eq!(ladder.rung(), 0);
         assert!(up.last().unwrap().0 < 65.0, "five seconds after the load's end: {up:?}");
+    }
+
+    /// A single frame that another process held up changes nothing.
+    #[test]
+    fn one_late_frame_is_no_reason() {
+        let mut ladder = Ladder::default();
+        for i in 1..200 {
+            let time = if i % 20 == 0 { DEADLINE * 4 } else { DEADLINE / 2 };
+            assert_eq!(ladder.add(FRAME * i, Some(time), DEADLINE, false), None);
+        }
     }
 
     #[test]

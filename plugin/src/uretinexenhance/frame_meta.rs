@@ -22,10 +22,14 @@ pub(super) fn add(buffer: &mut gst::Buffer, report: Option<&Report>, light: Opti
         structure.set("ratio", report.ratio);
         structure.set("luma-in", report.luma_in);
         structure.set("luma-out", report.luma_out);
+        if let Some(noise) = report.noise {
+            structure.set("noise", noise);
+        }
     }
     if let Some(light) = light {
         structure.set("light", light_name(light));
         structure.set("lightness", light.lightness);
+        structure.set("night", light.night);
         structure.set("grey", light.grey);
     }
 }

@@ -21,7 +21,6 @@ use uretinex::{Error, ErrorKind, Light, PreparationJob, Reset};
 
 use super::caps::{self, VideoStream};
 use super::category::CAT;
-use super::choices::OnEngineBuild;
 use super::counters::InUse;
 use super::cuda_memory::{self, CudaMemory};
 use super::frame_queue::QueuedFrame;
@@ -163,8 +162,9 @@ impl URetinexEnhance {
 
     /// Returns when the size is prepared, or the stream goes on while it is.
     fn await_preparation(&self) -> Result<(), gst::FlowError> {
-        let wait = lock(&self.settings).on_engine_build == OnEngineBuild::Wait;
         loop {
+            // Nothing is locked while the frame waits.
+            let wait = lock(&self.worker).as_ref().is_some_and(Worker::waits);
             let outcome = self.preparation.outcome(wait);
             let mut guard = lock(&self.worker);
             let Some(worker) = guard.as_mut() else {

@@ -182,7 +182,14 @@ impl<'a> ReadablePlanes<'a> {
     /// # Errors
     /// [`ErrorKind::InvalidFrame`] if the buffer's meta is not of such a frame, or a memory cannot be mapped.
     pub fn map(buffer: &'a gst::BufferRef, info: &VideoInfo, spec: FrameSpec) -> Result<Self> {
-        let layout = PlaneLayout::of(buffer, info)?;
+        Self::map_as(buffer, PlaneLayout::of(buffer, info)?, spec)
+    }
+
+    /// As [`map`](Self::map), where the planes lie as `layout` says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidFrame`] if a memory cannot be mapped.
+    pub fn map_as(buffer: &'a gst::BufferRef, layout: PlaneLayout, spec: FrameSpec) -> Result<Self> {
         let mut planes = Self {
             layout,
             spec,
@@ -265,6 +272,14 @@ impl<'a> WritablePlanes<'a> {
     /// As [`ReadablePlanes::map`].
     pub fn map(buffer: &'a mut gst::BufferRef, info: &VideoInfo, spec: FrameSpec) -> Result<Self> {
         let layout = PlaneLayout::of(buffer, info)?;
+        Self::map_as(buffer, layout, spec)
+    }
+
+    /// As [`map`](Self::map), where the planes lie as `layout` says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidFrame`] if a memory cannot be mapped.
+    pub fn map_as(buffer: &'a mut gst::BufferRef, layout: PlaneLayout, spec: FrameSpec) -> Result<Self> {
         let size = buffer.size();
         // The memory of each plane; none if there is no such memory.
         let memory_of = |buffer: &gst::BufferRef, plane| {

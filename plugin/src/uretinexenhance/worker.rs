@@ -50,11 +50,14 @@ pub(super) struct Leaving {
     pub failure: Option<Failure>,
 }
 
+/// How long it may take until the light of a stream in CUDA memory is looked at again: a whole frame is copied to look.
+const UNSEEN: Duration = Duration::from_millis(100);
+
 /// What works on frames.
 pub(super) struct Worker {
     pub enhancer: EnhancerInContext,
     /// Works while the enhancer is prepared. Frames go through untouched if it is prepared and there is none.
-    stand_in: Option<Enhancer>,
+    stand_in: Option<EnhancerInContext>,
     pub stream: Option<VideoStream>,
     /// The frames inside the element; those submitted are with the enhancer.
     pub queue: FrameQueue,
@@ -64,6 +67,8 @@ pub(super) struct Worker {
     /// Whether the rungs are prepared for the stream.
     rungs_prepared: bool,
     light: Option<Light>,
+    /// For how long the light of a stream in CUDA memory has not been looked at.
+    unseen: Duration,
     /// Whether the latest frame went through untouched.
     untouched: bool,
     started: Instant,
@@ -87,6 +92,7 @@ impl Worker {
             ladder: Ladder::default(),
             rungs_prepared: false,
             light: None,
+            unseen: Duration::ZERO,
             untouched: false,
             started: Instant::now(),
             options,
@@ -118,13 +124,10 @@ impl Worker {
             }
         }
         let interval = stream.frame_time().map(Duration::from);
-        for enhancer in [Some(&mut self.enhancer.enhancer), self.stand_in.as_mut()]
-            .into_iter()
-            .flatten()
-        {
+        for enhancer in [Some(&mut self.enhancer), self.stand_in.as_mut()].into_iter().flatten() {
             interval
                 .into_iter()
-                .for_each(|interval| enhancer.set_interval(interval));
+                .for_each(|interval| enhancer.enhancer.set_interval(interval));
         }
         if self.is_new(stream) {
             self.reset(Reset::NewFormat);
@@ -137,7 +140,7 @@ impl Worker {
     }
 
     /// Prepares for frames of `stream`. What takes long, such as building engines, is left to `start`; a stand-in takes
-    /// over meanwhile if the processor is to do so.
+    /// over meanwhile if one is to do so.
     ///
     /// # Errors
     /// Those of [`Enhancer::prepare`], of the stand-in, and of `start`.
@@ -148,20 +151,39 @@ impl Worker {
         let Some(job) = without_panic(|| enhancer.preparation(spec))? else {
             return without_panic(|| enhancer.prepare(spec));
         };
-        // The processor does not reach frames in CUDA memory: they go through untouched.
-        if self.on_engine_build == OnEngineBuild::Cpu && !stream.in_cuda_memory {
+        let stand_in = |backend, precision, context: Option<CudaContext>| {
             let options = Options {
-                backend: BackendChoice::Cpu,
-                precision: None,
+                backend,
+                precision,
                 ..self.options.clone()
             };
-            self.stand_in = Some(without_panic(|| {
-                let mut stand_in = Enhancer::new(&options)?;
-                stand_in.prepare(spec)?;
+            without_panic(|| {
+                let mut stand_in = EnhancerInContext::new(&options, context)?;
+                stand_in.enhancer.prepare(spec)?;
                 Ok(stand_in)
-            })?);
-        }
+            })
+        };
+        self.stand_in = match self.on_engine_build {
+            // The processor does not reach frames in CUDA memory: they go through untouched.
+            OnEngineBuild::Cpu if !stream.in_cuda_memory => Some(stand_in(BackendChoice::Cpu, None, None)?),
+            OnEngineBuild::Cuda => {
+                let context = self.enhancer.context.clone();
+                stand_in(BackendChoice::Cuda, self.options.precision, context)
+                    .inspect_err(|e| gst::warning!(CAT, "frames wait for engines, as cuda cannot do the work: {e}"))
+                    .ok()
+            }
+            _ => None,
+        };
         start(job, self.enhancer.context.clone())
+    }
+
+    /// Whether frames wait for a preparation that is under way.
+    pub fn waits(&self) -> bool {
+        match self.on_engine_build {
+            OnEngineBuild::Wait => true,
+            OnEngineBuild::Cuda => self.stand_in.is_none(),
+            OnEngineBuild::Passthrough | OnEngineBuild::Cpu => false,
+        }
     }
 
     /// Begins again with a preparation that was cancelled; true if there is nothing to prepare.
@@ -265,10 +287,25 @@ impl Worker {
             enhancer.reset(Reset::PassedThrough);
             return Err(Failure::PassedThrough);
         }
-        let mut parameters = live.parameters;
         let frame = if stream.in_cuda_memory {
-            let context = context.ok_or_else(|| cuda_memory::no_context().into());
-            let enhanced = context.and_then(|context| on_gpu(enhancer, context, stream, input, parameters, new_output));
+            let context = context.ok_or_else(cuda_memory::no_context)?;
+            let interval = stream.frame_time().map_or(UNSEEN, Duration::from);
+            let unseen = self.unseen < UNSEEN;
+            let light = match unseen.then(|| enhancer.light_unseen(live.fade())).flatten() {
+                Some(light) => {
+                    self.unseen += interval;
+                    light
+                }
+                None => {
+                    self.unseen = interval;
+                    let planes = cuda_memory::download(context, input, stream)?;
+                    enhancer.light(&planes.frame()?, live.fade())
+                }
+            };
+            self.light = Some(light);
+            let parameters = in_light(enhancer, live, light)?;
+            let finish = Finish::new(input, live, light.grey);
+            let enhanced = on_gpu(enhancer, context, stream, input, parameters, &finish, new_output);
             if enhanced.is_err() {
                 forget_pending(enhancer, 0);
             }
@@ -279,13 +316,7 @@ impl Worker {
             let frame = planes.frame()?;
             let light = enhancer.light(&frame, live.fade());
             self.light = Some(light);
-            if live.bypasses_daylight() {
-                if light.night == 0.0 {
-                    enhancer.reset(Reset::PassedThrough);
-                    return Err(Failure::PassedThrough);
-                }
-                parameters.strength *= light.night;
-            }
+            let parameters = in_light(enhancer, live, light)?;
             let finish = Finish::new(input, live, light.grey);
             if stay > 0 || self.queue.submitted() > 0 {
                 without_panic(|| enhancer.submit(&frame, parameters))?;
@@ -454,7 +485,7 @@ impl Worker {
     pub fn reset(&mut self, reason: Reset) {
         self.enhancer.enhancer.reset(reason);
         if let Some(stand_in) = &mut self.stand_in {
-            stand_in.reset(reason);
+            stand_in.enhancer.reset(reason);
         }
     }
 
@@ -468,13 +499,27 @@ impl Worker {
 /// What works on the next frame, and its CUDA context; the stand-in, if there is one, while the enhancer is prepared.
 fn at_work<'a>(
     enhancer: &'a mut EnhancerInContext,
-    stand_in: &'a mut Option<Enhancer>,
+    stand_in: &'a mut Option<EnhancerInContext>,
     preparing: bool,
 ) -> Option<(&'a mut Enhancer, Option<&'a CudaContext>)> {
-    match preparing {
-        true => stand_in.as_mut().map(|stand_in| (stand_in, None)),
-        false => Some((&mut enhancer.enhancer, enhancer.context.as_ref())),
+    let at_work = if preparing { stand_in.as_mut()? } else { enhancer };
+    Some((&mut at_work.enhancer, at_work.context.as_ref()))
+}
+
+/// The parameters of a frame in that light.
+///
+/// # Errors
+/// [`Failure::PassedThrough`] for daylight that is to go through untouched.
+fn in_light(enhancer: &mut Enhancer, live: &Live, light: Light) -> Result<Parameters, Failure> {
+    let mut parameters = live.parameters;
+    if live.bypasses_daylight() {
+        if light.night == 0.0 {
+            enhancer.reset(Reset::PassedThrough);
+            return Err(Failure::PassedThrough);
+        }
+        parameters.strength *= light.night;
     }
+    Ok(parameters)
 }
 
 /// Has the enhancer forget its oldest frames down to that number: those whose turn is over.
@@ -522,11 +567,13 @@ fn on_gpu(
     stream: &VideoStream,
     input: &gst::Buffer,
     parameters: Parameters,
+    finish: &Finish,
     new_output: &NewOutput<'_>,
 ) -> Result<(gst::Buffer, Report), Failure> {
     let mut output = new_output(input).map_err(Failure::Flow)?;
     let report = cuda_memory::with_mapped(context, (input, output.make_mut()), stream, |from, to, after| {
         without_panic(|| enhancer.process_device(from, to, after, parameters))
     })?;
+    cuda_memory::finish(context, (input, output.make_mut()), stream, finish)?;
     Ok((output, report))
 }

@@ -1,8 +1,7 @@
 //! The engine that runs subnetworks on the processor.
 //!
 //! ```text
-//! ONNX bytes → pack::onnx (form) → check, operators → graph (meaning)
-//! graph → lower, fuse, views, program → plan (steps, packed weights)
+//! network::Plan → packing → plan (weights packed for the kernels)
 //! plan + size → workspace (memory)
 //! plan + workspace + planes → run, schedule, step → kernels (of the best instruction set that the processor has)
 //! ```
@@ -12,20 +11,18 @@
 //! copies of their inputs in 16 bits.
 
 mod execute;
-mod graph;
 mod kernels;
-mod limits;
 mod network;
-mod plan;
+mod packing;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use execute::Workspace;
 pub(crate) use kernels::Kernels;
-#[cfg(test)]
-pub(crate) use network::operators;
 pub(crate) use network::{Network, workspace};
+#[cfg(test)]
+pub(crate) use {network::operators, reference::reference};

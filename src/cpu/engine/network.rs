@@ -1,12 +1,11 @@
 //! A subnetwork: loaded from its ONNX file, run on planes.
 
 use super::execute::{Workspace, run};
-use super::graph::{Graph, Port, Space};
 use super::kernels::Kernels;
-use super::limits::{MAX_PORTS, invalid};
-use super::plan::{Plan, lower};
+use super::packing::{Plan, pack};
 use crate::cpu::threads::Pool;
 use crate::error::{Error, ErrorKind, Result};
+use crate::network::{Graph, MAX_PORTS, Port, Space, Target, invalid, lower};
 use crate::pack::onnx::Onnx;
 
 /// Memory for frames of one size and at most `threads` threads. `networks` share it, since they run one after the
@@ -38,6 +37,14 @@ pub struct Network {
     outputs: Vec<usize>,
 }
 
+/// What plans are made for: a processor whose kernels multiply matrices reads 16-bit floating point.
+fn target(kernels: Kernels) -> Target {
+    match kernels.matrices {
+        Some(_) => Target::Paired,
+        None => Target::Margins,
+    }
+}
+
 impl Network {
     /// Reads an ONNX model that takes `inputs` and gives `outputs`, each `[1, channels, height, width]` or, for inputs,
     /// `[1, channels, 1, 1]`.
@@ -56,7 +63,7 @@ impl Network {
             (value.channels, value.space != Space::Pooled)
         };
         Ok(Self {
-            plan: lower(&graph, kernels)?,
+            plan: pack(lower(&graph, target(kernels))?, kernels)?,
             kernels,
             inputs: graph.inputs.iter().map(|&id| port(id)).collect(),
             outputs: outputs.iter().map(|o| o.1).collect(),

@@ -1,7 +1,7 @@
 //! The plain reference: runs a graph number by number, as its operations are defined.
 
-use crate::cpu::engine::graph::{Binary, Graph, Op, Space, Unary};
-use crate::cpu::engine::kernels::{Code, scalar};
+use crate::cpu::engine::kernels::scalar;
+use crate::network::{Binary, Code, Graph, Op, Space, Unary};
 
 /// All outputs for frames of `width` × `height`, computed in 64 bits.
 pub fn reference(graph: &Graph, inputs: &[Vec<f32>], width: usize, height: usize) -> Vec<Vec<f32>> {

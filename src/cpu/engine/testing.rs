@@ -1,6 +1,6 @@
 //! Builds ONNX files for tests, and runs them with the `rten` crate.
 
-use crate::cpu::engine::graph::Port;
+use crate::network::Port;
 
 /// Pseudo-random numbers from -0.5 to 0.5.
 pub fn noise(count: usize, seed: u32) -> Vec<f32> {

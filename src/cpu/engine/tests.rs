@@ -2,27 +2,28 @@
 //! that the processor can run.
 
 use crate::cpu::capabilities::{Capabilities, Level};
-use crate::cpu::engine::graph::{Graph, Port, Space};
 use crate::cpu::engine::reference::reference;
 use crate::cpu::engine::testing::{Model, noise};
 use crate::cpu::engine::{Kernels, Network, Workspace, workspace};
 use crate::cpu::threads::Pool;
+use crate::network::{Graph, Port, Space};
 use crate::pack::onnx::Onnx;
 use crate::pack::{Pack, Precision, Subnetwork, Variant};
 
 /// A case: its name, its ports, and its nodes.
-struct Case {
-    name: &'static str,
-    inputs: &'static [Port<'static>],
-    outputs: &'static [Port<'static>],
-    sizes: &'static [(usize, usize)],
-    build: fn(&mut Model),
+pub(crate) struct Case {
+    pub name: &'static str,
+    pub inputs: &'static [Port<'static>],
+    pub outputs: &'static [Port<'static>],
+    pub sizes: &'static [(usize, usize)],
+    pub build: fn(&mut Model),
 }
 
 const ODD: &[(usize, usize)] = &[(1, 1), (5, 3), (16, 12), (37, 23), (131, 7)];
 const BY_8: &[(usize, usize)] = &[(8, 8), (40, 24), (136, 16)];
 
-fn cases() -> Vec<Case> {
+/// Networks of every operator and form.
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case {
             name: "planes to planes",
@@ -342,7 +343,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-fn inputs(graph: &Graph, area: usize) -> Vec<Vec<f32>> {
+/// Numbers for every input of a network, for frames of `area` pixels.
+pub(crate) fn inputs(graph: &Graph, area: usize) -> Vec<Vec<f32>> {
     let sizes = graph.inputs.iter().map(|&id| match graph.values[id].space {
         Space::Pooled => 1,
         Space::Frame { .. } => graph.values[id].channels * area,

@@ -213,6 +213,11 @@ impl Fusion {
         false
     }
 
+    /// The standard deviation of a pixel's noise at an intensity from 0 to 1, in codes of 8 bits; none before it is known.
+    pub fn noise(&self, intensity: f32) -> Option<f32> {
+        (self.filled && self.judge.knows()).then(|| self.judge.deviation(intensity))
+    }
+
     /// Begins the memory with a picture as it is.
     fn begin(&mut self) {
         self.count.data.fill(1.0);

@@ -120,6 +120,11 @@ impl Curve {
         }
     }
 
+    /// Whether anything was learnt.
+    pub fn known(&self) -> bool {
+        self.known
+    }
+
     /// The variance at a place.
     #[inline(always)]
     pub fn at(&self, Place { bin, part }: Place) -> f32 {

@@ -95,6 +95,11 @@ impl Judge {
         self.texture.len() * (4 + 4 + 4 + 16) + 4 * self.flat.capacity()
     }
 
+    /// Whether a stream's noise was seen.
+    pub fn knows(&self) -> bool {
+        self.curves[0].known()
+    }
+
     /// The standard deviation of a pixel's noise at an intensity from 0 to 1, in codes of 8 bits.
     pub fn deviation(&self, intensity: f32) -> f32 {
         self.curves[0].at(Place::of(intensity)).sqrt()

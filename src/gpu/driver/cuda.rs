@@ -36,6 +36,8 @@ pub(crate) struct Cuda {
     retained: bool,
     /// Whether memory comes from the pool, in stream order.
     pooled: bool,
+    capability: (i32, i32),
+    multiprocessors: u32,
     modules: Vec<sys::CUmodule>,
     functions: HashMap<&'static str, sys::CUfunction>,
 }
@@ -72,12 +74,15 @@ impl Cuda {
         // SAFETY: the device is one that the driver gave.
         let attribute = |which| unsafe { result::device::get_attribute(device, which) };
         let pools = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED);
+        let multiprocessors = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
         let mut cuda = Self {
             name: result::device::get_name(device).unwrap_or_else(|_| "unknown".into()),
             device,
             context,
             retained: shared.is_none(),
             pooled: pools.is_ok_and(|supported| supported > 0),
+            capability: driver().gpu(ordinal)?.compute_capability,
+            multiprocessors: multiprocessors.map_or(0, |count| count.max(0) as u32),
             modules: Vec::new(),
             functions: HashMap::new(),
         };
@@ -89,7 +94,7 @@ impl Cuda {
 
     /// Loads the shipped PTX, which the driver compiles for this GPU and keeps in its own cache.
     fn load(&mut self) -> Result<()> {
-        for module in MODULES {
+        for module in MODULES.into_iter().filter(|module| module.since <= self.capability) {
             let refused = |what| unusable(&self.name, module, what);
             let image = CString::new(module.ptx).map_err(|_| refused("it holds a zero byte".into()))?;
             // SAFETY: the image is PTX that ends in a zero byte; unloaded in `drop`.
@@ -105,6 +110,16 @@ impl Cuda {
             }
         }
         Ok(())
+    }
+
+    /// The GPU's compute capability.
+    pub fn capability(&self) -> (i32, i32) {
+        self.capability
+    }
+
+    /// The GPU's multiprocessors; 0 if the driver does not say.
+    pub fn multiprocessors(&self) -> u32 {
+        self.multiprocessors
     }
 
     /// The `CUcontext`, as a number.

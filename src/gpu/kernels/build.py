@@ -20,6 +20,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 PTX = HERE / "ptx"
 # PTX 8.0 for compute capability 7.0: drivers from 525 on translate it for any later GPU.
 SHIPPED = ("nvidia-cuda-nvrtc-cu12==12.0.140", "compute_70")
+# Sources whose instructions older GPUs do not have.
+SINCE = {"tensor": 80}
 RECENT = "nvidia-cuda-nvrtc==13.5.37"
 GENERATIONS = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
 
@@ -108,8 +110,17 @@ def digest():
     return digest.hexdigest()
 
 
+def target(source):
+    """The architecture that a source's PTX is for."""
+    return f"compute_{SINCE[source.stem]}" if source.stem in SINCE else SHIPPED[1]
+
+
+def runs_on(source, architecture):
+    return int(architecture.split("_")[1]) >= SINCE.get(source.stem, 0)
+
+
 def shipped(nvrtc, source):
-    ptx, _ = nvrtc.compile(source, SHIPPED[1])
+    ptx, _ = nvrtc.compile(source, target(source))
     return ptx.rstrip(b"\0").rstrip() + f"\n// sources: {digest()}\n".encode()
 
 
@@ -118,7 +129,7 @@ def write(cache):
     for source in sources():
         ptx = shipped(nvrtc, source)
         (PTX / f"{source.stem}.ptx").write_bytes(ptx)
-        print(f"{source.stem}.ptx: {len(ptx)} bytes, NVRTC {nvrtc.version}, {SHIPPED[1]}")
+        print(f"{source.stem}.ptx: {len(ptx)} bytes, NVRTC {nvrtc.version}, {target(source)}")
 
 
 def resources(log):
@@ -135,6 +146,8 @@ def check(cache, table):
     def assemble(nvrtc, architectures):
         for architecture in architectures:
             for source in sources():
+                if not runs_on(source, architecture):
+                    continue
                 try:
                     _, log = nvrtc.compile(source, architecture, "--ptxas-options=-v")
                 except RuntimeError as error:

@@ -30,6 +30,7 @@ pub(crate) static MODULE: Module = Module {
         "guide_smooth",
         "compose_guided",
     ],
+    since: (7, 0),
 };
 
 /// Threads of a block, across and down.

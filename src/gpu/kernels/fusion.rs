@@ -11,30 +11,35 @@ pub(crate) static PYRAMID: Module = Module {
     name: "pyramid",
     ptx: include_str!("ptx/pyramid.ptx"),
     kernels: &["pyramid_half", "pyramid_next"],
+    since: (7, 0),
 };
 /// `motion.cu`.
 pub(crate) static MOTION: Module = Module {
     name: "motion",
     ptx: include_str!("ptx/motion.ptx"),
     kernels: &["motion_search", "motion_follow", "motion_vectors"],
+    since: (7, 0),
 };
 /// `camera.cu`.
 pub(crate) static CAMERA: Module = Module {
     name: "camera",
     ptx: include_str!("ptx/camera.ptx"),
     kernels: &["camera_start", "camera_sums", "camera_step"],
+    since: (7, 0),
 };
 /// `fuse.cu`.
 pub(crate) static FUSE: Module = Module {
     name: "fuse",
     ptx: include_str!("ptx/fuse.ptx"),
     kernels: &["fuse_expect", "fuse_cells", "fuse_merge"],
+    since: (7, 0),
 };
 /// `trust.cu`.
 pub(crate) static TRUST: Module = Module {
     name: "trust",
     ptx: include_str!("ptx/trust.ptx"),
     kernels: &["trust_limit", "trust_flat", "trust_learn", "trust_share"],
+    since: (7, 0),
 };
 
 /// The levels of the small copies, and the border of each.

@@ -19,6 +19,7 @@ pub(crate) static MODULE: Module = Module {
         "ingest_packed",
         "ingest_reduced",
     ],
+    since: (7, 0),
 };
 
 /// Threads of a block, across and down.

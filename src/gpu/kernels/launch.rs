@@ -11,10 +11,12 @@ use crate::frame::DeviceFrame;
 pub(crate) struct Module {
     /// The stem of its `.cu` file.
     pub name: &'static str,
-    /// The PTX for compute capability 7.0 and later, as made by `build.py`.
+    /// The PTX, as made by `build.py`.
     pub ptx: &'static str,
     /// The names of its kernels.
     pub kernels: &'static [&'static str],
+    /// The first compute capability that the PTX is for. On older GPUs the file is left out.
+    pub since: (i32, i32),
 }
 
 /// A kernel and how it is launched.
@@ -40,7 +42,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    const WORDS: usize = 40;
+    const WORDS: usize = 136;
 
     pub(crate) fn new<T: Plain>(value: &T) -> Self {
         const { assert!(size_of::<T>() <= 8 * Self::WORDS && align_of::<T>() <= 8) };

@@ -7,6 +7,8 @@
 #define DEVICE static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define UNROLL_NOT _Pragma("unroll 1")
+// Shared memory of the size that the launch asks for; at most 48 KiB.
+#define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 // A kernel for blocks of 256 threads, with registers for at least `blocks` of them on a multiprocessor.
 #define KERNEL(name, Arguments, blocks)                                                                               \
     extern "C" __global__ void __launch_bounds__(256, blocks) name(const Arguments arguments)
@@ -15,6 +17,7 @@
 #define DEVICE static inline
 #define UNROLL
 #define UNROLL_NOT
+#define DYNAMIC_SHARED(type, name) static thread_local type name[48 * 1024 / sizeof(type)]
 #endif
 
 typedef unsigned char u8;
@@ -60,11 +63,15 @@ struct F32 {
     // Of a plane that the kernel also writes.
     DEVICE void own_vector(u64 base, u32 i, float v[4]) { unpack(*(const float4 *)((const float *)base + i), v); }
 
+    DEVICE void own_four(u64 base, u32 i, float v[4]) { own_vector(base, i, v); }
+
     DEVICE float own(u64 base, u32 i) { return ((const float *)base)[i]; }
 
     DEVICE void put(u64 base, u32 i, const float v[4]) {
         *(float4 *)((float *)base + i) = make_float4(v[0], v[1], v[2], v[3]);
     }
+
+    DEVICE void put_four(u64 base, u32 i, const float v[4]) { put(base, i, v); }
 
     DEVICE void put_one(u64 base, u32 i, float v) { ((float *)base)[i] = v; }
 
@@ -91,6 +98,12 @@ struct F16 {
     DEVICE void vector(u64 base, u32 i, float v[8]) { unpack8(load((const uint4 *)((const u16 *)base + i)), v); }
 
     DEVICE void own_vector(u64 base, u32 i, float v[8]) { unpack8(*(const uint4 *)((const u16 *)base + i), v); }
+
+    DEVICE void own_four(u64 base, u32 i, float v[4]) {
+        const uint2 w = *(const uint2 *)((const u16 *)base + i);
+        unpack(w.x, v);
+        unpack(w.y, v + 2);
+    }
 
     DEVICE float own(u64 base, u32 i) { return from_half(((const u16 *)base)[i]); }
 

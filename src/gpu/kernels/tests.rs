@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod cases;
+mod fragments;
 mod fusion;
 
 use std::collections::BTreeSet;
@@ -15,10 +16,14 @@ use crate::cpu::{self, Capabilities, Guide, Level, Planes, Pool, Relit, luma_mea
 use crate::frame::{Colorimetry, FrameSpec, PixelFormat};
 use crate::gpu::kernels::MODULES;
 use crate::gpu::kernels::compose::{Compose, ComposeArguments, MODULE as COMPOSE};
+use crate::gpu::kernels::convolution::ConvolutionArguments;
 use crate::gpu::kernels::format::{Component, Format};
 use crate::gpu::kernels::fusion::{FusionArguments, Parts};
+use crate::gpu::kernels::images::{Image, Unit};
 use crate::gpu::kernels::ingest::{Ingest, IngestArguments, MODULE as INGEST};
 use crate::gpu::kernels::launch::{Launch, Settings, Surface};
+use crate::gpu::kernels::points::{MoveArguments, PointsArguments};
+use crate::gpu::kernels::pooled::{MeanArguments, PooledArguments, ScaleArguments};
 use crate::gpu::kernels::storage::Storage;
 use crate::gpu::kernels::update::{MODULE as UPDATE, Update, UpdateArguments};
 use crate::testing::{HostKernels, Rounding, compile, digest, spec};
@@ -358,7 +363,7 @@ fn guided_filter_as_on_the_processor() {
 fn arguments_lie_as_in_the_sources() {
     let mut program = String::from("#include <cstddef>\n");
     for file in [
-        "ingest", "pyramid", "motion", "camera", "fuse", "trust", "update", "compose",
+        "ingest", "pyramid", "motion", "camera", "fuse", "trust", "update", "compose", "points", "pooled",
     ] {
         program += &format!("namespace {file} {{\n#include \"{file}.cu\"\n}}\n");
     }
@@ -384,11 +389,23 @@ fn arguments_lie_as_in_the_sources() {
         "" FusionArguments: settings image image_half past count expected now before vectors sums cells texture broad trust
             state width height level last;
         "update::" UpdateArguments: image r l p q pixels gamma lambda reserved;
+        "" Unit: address row step;
+        "" Image: units row step;
+        "" ConvolutionArguments: input output residual gated weights bias width height side chunks inputs outputs flags slope
+            low high;
+        "points::" PointsArguments: units instructions pooled written count width height blocks wide reserved;
+        "points::" MoveArguments: channels width height;
+        "pooled::" MeanArguments: input sums width height blocks wide;
+        "pooled::" PooledArguments: steps constants values sums inputs count wide pixels reserved;
+        "pooled::" ScaleArguments: weights factors to count step taps chunks fold side_by_side channels reserved;
         "compose::" ComposeArguments: settings image r adjusted fitted smooth working_width working_height padded_width
             padded_height format;
     }
     // The headers stand outside the namespaces.
-    program.insert_str(0, "#include \"format.cuh\"\n#include \"fusion.cuh\"\n");
+    program.insert_str(
+        0,
+        "#include \"format.cuh\"\n#include \"fusion.cuh\"\n#include \"convolution.cuh\"\n",
+    );
     let sizes = Parts::bytes((1, 1));
     for (part, bytes) in [
         ("State", sizes.state),
@@ -414,7 +431,8 @@ fn ptx_is_of_these_sources() {
             "{name}: the PTX is of other sources: run src/gpu/kernels/build.py write"
         );
         assert!(
-            ptx.contains(".version 8.0\n") && ptx.contains(".target sm_70\n"),
+            ptx.contains(".version 8.0\n")
+                && ptx.contains(&format!(".target sm_{}{}\n", module.since.0, module.since.1)),
             "{name}"
         );
         let entries = ptx.lines().filter_map(|l| l.strip_prefix(".visible .entry "));

@@ -9,6 +9,7 @@ pub(crate) static MODULE: Module = Module {
     name: "update",
     ptx: include_str!("ptx/update.ptx"),
     kernels: &["update_f32", "update_f16", "update_f32_single", "update_f16_single"],
+    since: (7, 0),
 };
 
 /// Threads of a block.

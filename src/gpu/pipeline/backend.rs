@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::frame::FrameSpec;
 use crate::gpu::driver::{Device, Entered};
 use crate::gpu::networks::Source;
-use crate::gpu::pipeline::NAME;
 use crate::gpu::pipeline::buffer::GpuBuffer;
 use crate::gpu::pipeline::executor::GpuExecutor;
 use crate::gpu::pipeline::workspace::{Streams, Workspace};
@@ -46,7 +45,7 @@ impl GpuBackend {
 
 impl Backend for GpuBackend {
     fn name(&self) -> &'static str {
-        NAME
+        self.source.name()
     }
 
     fn preparation(&self, geometry: &Geometry) -> Option<PreparationJob> {

@@ -12,13 +12,14 @@ use crate::frame::RawContext;
 use crate::gpu::driver::{Cuda, Device, Entered, Gpu, StreamHandle, driver};
 use crate::gpu::kernels::Storage;
 use crate::gpu::networks::{Inference, Loaded, Source};
-use crate::gpu::precision::{Ladder, Reference, choose, compare};
+use crate::gpu::precision::{Ladder, RUNGS, Reference, choose, compare};
 use crate::gpu::probe::probe;
 use crate::gpu::tensorrt::{Context, Element, Engines, Memory, Request, Span, Tensor, engines};
 use crate::pack::{Pack, Precision, Precisions, Subnetwork, Variant};
 
-/// The formats that TensorRT computes in, from the fastest to the most accurate.
-const RUNGS: [Precision; 2] = [Precision::Fp16, Precision::Fp32];
+/// What to do where engines are wrong in 32 bits too.
+const REMEDY: &str = "run uretinex engines clear, and if it happens again use backend=cpu and report it with the versions \
+                      that uretinex doctor lists";
 
 impl Inference for Context {
     fn shape(&mut self, name: &'static str, shape: [usize; 4]) -> Result<()> {
@@ -186,6 +187,10 @@ impl EngineSource {
 }
 
 impl Source for EngineSource {
+    fn name(&self) -> &'static str {
+        "tensorrt"
+    }
+
     fn load(&mut self, padded: (usize, usize)) -> Result<Loaded> {
         let mut warned = None;
         self.store.find(padded, &mut |progress| {
@@ -235,23 +240,29 @@ impl EngineStore {
         let _entered = Entered::new(&device)?;
         let manifest = self.pack.manifest();
         let mut precisions = *lock(&self.precisions);
-        let found = choose(&manifest.name, &self.ladder, &mut precisions, &mut |precisions| {
-            let request = Request {
-                pack: &self.pack,
-                precisions,
-                gpu: self.gpu,
-                span: Span::around(padded, manifest.multiple),
-                context: self.cuda.context(),
-                cache: self.cache.as_deref(),
-            };
-            let made = PreciseEngines {
-                engines: Some(engines(&request, observer)?),
-                precisions,
-                device: device.clone(),
-            };
-            let nearness = compare(&device, made.load()?, &self.reference)?;
-            Ok((made, nearness))
-        });
+        let found = choose(
+            &manifest.name,
+            REMEDY,
+            &self.ladder,
+            &mut precisions,
+            &mut |precisions| {
+                let request = Request {
+                    pack: &self.pack,
+                    precisions,
+                    gpu: self.gpu,
+                    span: Span::around(padded, manifest.multiple),
+                    context: self.cuda.context(),
+                    cache: self.cache.as_deref(),
+                };
+                let made = PreciseEngines {
+                    engines: Some(engines(&request, observer)?),
+                    precisions,
+                    device: device.clone(),
+                };
+                let nearness = compare(&device, made.load()?, &self.reference)?;
+                Ok((made, nearness))
+            },
+        );
         *lock(&self.precisions) = precisions;
         *lock(&self.checked) = Some(found?);
         Ok(())

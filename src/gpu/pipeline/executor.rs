@@ -409,7 +409,7 @@ impl Stages for GpuExecutor {
 
 impl Executor for GpuExecutor {
     fn name(&self) -> &'static str {
-        super::NAME
+        self.workspace.backend
     }
 
     fn precisions(&self) -> Precisions {

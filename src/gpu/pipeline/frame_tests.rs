@@ -362,15 +362,25 @@ struct Chosen {
 }
 
 impl Source for Chosen {
+    fn name(&self) -> &'static str {
+        "tensorrt"
+    }
+
     fn load(&mut self, padded: (usize, usize)) -> Result<Loaded> {
         let device: Arc<dyn Device> = self.networks.device.clone();
         let ladder = Ladder::from(Precision::Fp16, &[Precision::Fp16, Precision::Fp32]);
         let mut precisions = ladder.first().into();
-        choose("lite", &ladder, &mut precisions, &mut |precisions| {
-            self.networks.precisions = precisions;
-            let nearness = compare(&device, self.networks.load(padded)?, &self.reference)?;
-            Ok((self.networks.load(padded)?, nearness))
-        })
+        choose(
+            "lite",
+            "run engines clear",
+            &ladder,
+            &mut precisions,
+            &mut |precisions| {
+                self.networks.precisions = precisions;
+                let nearness = compare(&device, self.networks.load(padded)?, &self.reference)?;
+                Ok((self.networks.load(padded)?, nearness))
+            },
+        )
     }
 }
 

@@ -8,6 +8,9 @@ mod executor;
 mod frame_tests;
 #[cfg(test)]
 mod order_tests;
+mod own;
+#[cfg(test)]
+mod own_tests;
 mod slot;
 mod thumbnail;
 mod timings;
@@ -17,6 +20,4 @@ pub(crate) use backend::GpuBackend;
 pub(crate) use engines::EngineSource;
 #[cfg(test)]
 pub(crate) use executor::GpuExecutor;
-
-/// The name that users see.
-const NAME: &str = "tensorrt";
+pub(crate) use own::KernelSource;

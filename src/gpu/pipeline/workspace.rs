@@ -47,6 +47,8 @@ impl Streams {
 
 /// The planes, the networks and the block of settings of one frame size.
 pub(crate) struct Workspace {
+    /// The name of the backend.
+    pub backend: &'static str,
     pub geometry: Geometry,
     pub storage: Storage,
     /// The number format of each subnetwork's arithmetic.
@@ -127,6 +129,7 @@ impl Workspace {
             fusion: Parts::bytes(geometry.padded).try_map(|bytes| Buffer::new(compute, bytes))?,
         };
         let mut workspace = Self {
+            backend: source.name(),
             geometry: *geometry,
             storage,
             precisions,

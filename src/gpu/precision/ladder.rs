@@ -4,6 +4,9 @@ use super::gate::{LEAST_PSNR, Nearness};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pack::{Precision, Precisions, Subnetwork};
 
+/// The formats that networks on a GPU compute in, from the fastest to the most accurate.
+pub(crate) const RUNGS: [Precision; 2] = [Precision::Fp16, Precision::Fp32];
+
 /// Number formats from the fastest to the most accurate.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ladder(Vec<Precision>);
@@ -40,9 +43,10 @@ impl Ladder {
 /// `precisions` is updated as it goes. Where networks of different formats are refused together, all move to the last.
 ///
 /// # Errors
-/// Those of `attempt`; [`ErrorKind::BackendFailed`] if a network in the last format exceeds the bound.
+/// Those of `attempt`; [`ErrorKind::BackendFailed`], with `remedy`, if a network in the last format exceeds the bound.
 pub(crate) fn choose<T>(
     name: &str,
+    remedy: &str,
     ladder: &Ladder,
     precisions: &mut Precisions,
     attempt: &mut dyn FnMut(Precisions) -> Result<(T, Nearness)>,
@@ -60,7 +64,7 @@ pub(crate) fn choose<T>(
         };
         let (far, figures) = (nearness.too_far(), nearness.describe(*precisions));
         if far.is_empty() {
-            log::info!("engines of {name}: {figures}");
+            log::info!("networks of {name}: {figures}");
             return Ok(made);
         }
         let moved = far.iter().try_fold(*precisions, |all, &which| {
@@ -70,9 +74,8 @@ pub(crate) fn choose<T>(
             return Err(Error::new(
                 ErrorKind::BackendFailed,
                 format!(
-                    "the engines of {name} give other numbers than the processor: {figures}, and {LEAST_PSNR} dB are \
-                     needed; run uretinex engines clear, and if it happens again use backend=cpu and report it with the \
-                     versions that uretinex doctor lists"
+                    "the networks of {name} give other numbers than the processor: {figures}, and {LEAST_PSNR} dB are \
+                     needed; {remedy}"
                 ),
             ));
         };
@@ -182,17 +185,23 @@ mod tests {
                 formats.fold(Precisions::from(Fp16), |all, (which, format)| all.with(which, format))
             };
             let (mut precisions, mut tried) = (of(start), Vec::new());
-            let found = choose("a pack", &ladder(), &mut precisions, &mut |precisions| {
-                tried.push(precisions);
-                assert!(tried.len() < 6, "{what}: {tried:?}");
-                let figure = |which| match (precisions.of(which), precisions.uniform()) {
+            let found = choose(
+                "a pack",
+                "run engines clear",
+                &ladder(),
+                &mut precisions,
+                &mut |precisions| {
+                    tried.push(precisions);
+                    assert!(tried.len() < 6, "{what}: {tried:?}");
+                    let figure = |which| match (precisions.of(which), precisions.uniform()) {
                     (Fp32, _) => figures.wide,
                     (_, None) => figures.mixed,
                     (_, Some(_)) => figures.alone,
                 }[which as usize];
-                let psnr = Subnetwork::ALL.map(figure);
-                Ok((precisions, Nearness { psnr }))
-            });
+                    let psnr = Subnetwork::ALL.map(figure);
+                    Ok((precisions, Nearness { psnr }))
+                },
+            );
             assert_eq!(tried.len(), attempts, "{what}: {tried:?}");
             match (found, outcome) {
                 (Ok(made), Ok(expected)) => assert_eq!((made, precisions), (of(expected), of(expected)), "{what}"),
@@ -224,7 +233,7 @@ mod tests {
         ] {
             let mut precisions = Precisions::from(Precision::Fp16);
             let mut tried = 0;
-            let found = choose("a pack", &ladder(), &mut precisions, &mut |now| {
+            let found = choose("a pack", "run engines clear", &ladder(), &mut precisions, &mut |now| {
                 tried += 1;
                 assert!(tried < 5, "{of_mixed:?}");
                 let failed = |kind| Err(Error::new(kind, "no"));
@@ -249,10 +258,16 @@ mod tests {
     fn what_was_found_is_kept_where_it_ends_with_an_error() {
         let mut precisions = Precisions::from(Precision::Fp16);
         let psnr = [60.0, NAN, 60.0, 60.0];
-        let error = choose("a pack", &ladder(), &mut precisions, &mut |now| match now.uniform() {
-            Some(_) => Ok(((), Nearness { psnr })),
-            None => Err(Error::new(ErrorKind::OutOfMemory, "full")),
-        });
+        let error = choose(
+            "a pack",
+            "run engines clear",
+            &ladder(),
+            &mut precisions,
+            &mut |now| match now.uniform() {
+                Some(_) => Ok(((), Nearness { psnr })),
+                None => Err(Error::new(ErrorKind::OutOfMemory, "full")),
+            },
+        );
         assert_eq!(error.unwrap_err().kind(), ErrorKind::OutOfMemory);
         assert_eq!(precisions.to_string(), "fp16 (restoration in fp32)");
     }
@@ -267,7 +282,7 @@ mod tests {
         // The least format in which each is near enough.
         let needed = [Bfp16, Fp32, Fp16, Bfp16];
         let (mut precisions, mut tried) = (Precisions::from(Bfp16), Vec::new());
-        choose("a pack", &ladder, &mut precisions, &mut |now| {
+        choose("a pack", "run engines clear", &ladder, &mut precisions, &mut |now| {
             tried.push(now.to_string());
             let psnr = Subnetwork::ALL.map(|which| {
                 let climbed = |p| ladder.0.iter().position(|q| *q == p);

@@ -5,7 +5,7 @@ mod ladder;
 mod reference;
 
 pub(crate) use gate::compare;
-pub(crate) use ladder::{Ladder, choose};
+pub(crate) use ladder::{Ladder, RUNGS, choose};
 pub(crate) use reference::Reference;
 #[cfg(test)]
 pub(crate) use reference::{Sample, night};

@@ -4,8 +4,10 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_video::VideoBufferPool;
 
+use super::super::choices::Compare;
 use super::super::counters::InUse;
 use super::super::memory_features::is_cuda;
+use super::super::settings::Settings;
 use super::super::{URetinexEnhance, imp};
 use super::*;
 use crate::gstcuda::FEATURE;
@@ -85,7 +87,7 @@ impl URetinexEnhance {
 
 /// Whether tests that start the element have to be left out: it would take the mock's contexts to the real GPU.
 fn has_gpu() -> bool {
-    let has = probe().tensorrt_lacks().is_none();
+    let has = probe().cuda_lacks().is_none();
     if has {
         eprintln!("SKIPPED: this machine has a GPU and TensorRT, and the contexts are a mock's");
     }
@@ -525,7 +527,9 @@ fn buffers_of_the_pool_come_and_go() {
             "passed through"
         );
 
-        // The backend is the CPU's: it says that it takes no such frames, and the stream goes on.
+        // The backend is the CPU's: it says that it takes no such frames, and the stream goes on. What a new buffer holds
+        // may well be taken for daylight.
+        rig.element.set_property("auto-bypass", false);
         rig.element.set_property("enabled", true);
         for n in 1..4 {
             let buffer = input(40 * n);
@@ -554,12 +558,10 @@ fn through_own_elements(
     format: &str,
     frames: usize,
     (first, second): (&str, &str),
-    enabled: bool,
+    configure: &dyn Fn(&URetinexEnhance, &gst::Element),
 ) -> ([Vec<Vec<u8>>; 2], gst::Structure, bool) {
     let pipeline = gst::Pipeline::new();
     let element = element_with(Library::get().unwrap());
-    element.set_property("enabled", enabled);
-    element.set_property("auto-bypass", false);
     let make = |name: &str| gst::ElementFactory::make(name).build().unwrap();
     let (source, filter, upload, memory) = (
         make("videotestsrc"),
@@ -569,6 +571,7 @@ fn through_own_elements(
     );
     let (download, last, sink) = (make("cudadownload"), make("capsfilter"), make("fakesink"));
     source.set_property("num-buffers", frames as i32);
+    configure(&element, &source);
     let caps = gst::Caps::builder("video/x-raw")
         .field("format", format)
         .field("width", 65)
@@ -652,7 +655,9 @@ fn frames_come_from_and_go_to_gstreamers_own_elements() {
         "video/x-raw(memory:CUDAMemory); video/x-raw",
     );
     for format in ["NV12", "RGBA"] {
-        let ([sent, received], stats, on_gpu) = through_own_elements(&host, format, 5, (cuda, cuda), false);
+        let ([sent, received], stats, on_gpu) = through_own_elements(&host, format, 5, (cuda, cuda), &|element, _| {
+            element.set_property("enabled", false);
+        });
         assert!(on_gpu, "{format}");
         assert_eq!(stats.get::<u64>("passed"), Ok(5), "{format}: {stats}");
         assert_eq!(sent.len(), 5, "{format}");
@@ -660,7 +665,9 @@ fn frames_come_from_and_go_to_gstreamers_own_elements() {
 
         // The backend turns out to be the processor: what it cannot reach goes on untouched, and the rest of the stream
         // comes in system memory.
-        let ([sent, received], stats, on_gpu) = through_own_elements(&host, format, 30, (cuda, any), true);
+        let ([sent, received], stats, on_gpu) = through_own_elements(&host, format, 30, (cuda, any), &|element, _| {
+            element.set_property("auto-bypass", false);
+        });
         assert!(!on_gpu, "{format}");
         let count = |name| stats.get::<u64>(name).unwrap() as usize;
         assert!(count("failed") >= 1 && count("frames") >= 1, "{format}: {stats}");
@@ -678,6 +685,93 @@ fn frames_come_from_and_go_to_gstreamers_own_elements() {
         let live = ["contexts", "memories", "streams"].map(|what| host.count(what));
         assert_eq!(live, [0; 3], "{format}: contexts, memories, streams that live");
     }
+}
+
+/// By day nothing is done to frames in CUDA memory. At night they go to the backend, which here is the processor's and
+/// refuses them.
+#[test]
+fn daylight_in_cuda_memory_goes_through_untouched() {
+    if has_gpu() {
+        return;
+    }
+    let name = "uretinexenhance::cuda_memory::tests::daylight_in_cuda_memory_goes_through_untouched";
+    let Some(host) = OnHost::enter(name) else { return };
+    let (cuda, any) = (
+        "video/x-raw(memory:CUDAMemory)",
+        "video/x-raw(memory:CUDAMemory); video/x-raw",
+    );
+    // The element finds out that it works on the processor: after a frame or more in CUDA memory the rest is in system memory.
+    let through = |format, pattern| {
+        through_own_elements(&host, format, 5, (cuda, any), &|_, source| {
+            source.set_property_from_str("pattern", pattern);
+        })
+    };
+    for format in ["NV12", "RGBA"] {
+        let ([sent, received], stats, _) = through(format, "white");
+        assert!(sent.len() == 5 && sent == received, "{format}");
+        assert_eq!(stats.get::<u64>("passed"), Ok(5), "{format}: {stats}");
+        assert_eq!(stats.get::<&str>("light"), Ok("day"), "{format}: {stats}");
+        let (_, stats, _) = through(format, "black");
+        assert!(stats.get::<u64>("failed").unwrap() >= 1, "{format}: {stats}");
+        assert_eq!(stats.get::<u64>("passed"), Ok(0), "{format}: {stats}");
+        assert_eq!(stats.get::<&str>("light"), Ok("night"), "{format}: {stats}");
+    }
+}
+
+/// Colour is taken out, regions are put back and halves compared in CUDA memory too.
+#[test]
+fn frames_in_cuda_memory_are_finished() {
+    let name = "uretinexenhance::cuda_memory::tests::frames_in_cuda_memory_are_finished";
+    let Some(host) = OnHost::enter(name) else { return };
+    {
+        let element = gst::ElementFactory::make("identity").build().unwrap();
+        let slot = SharedContext::default();
+        let context = slot.ensure(Library::get().unwrap(), &element, 0).unwrap();
+        let caps = caps("NV12", 64, 48);
+        let video = VideoStream::new(&caps, || None).unwrap();
+        let pool = context.pool().unwrap();
+        context.configure(&pool, &caps, size(&caps), (2, 0), None).unwrap();
+        pool.set_active(true).unwrap();
+        // As GPU's work leaves them.
+        let filled = |value: u8| {
+            let mut buffer = pool.acquire_buffer(None).unwrap();
+            let map = MappedCudaMemory::write(&context, buffer.get_mut().unwrap()).unwrap();
+            let (offsets, _) = map.planes(&video.info).unwrap();
+            let address = map.frame(video.spec, &video.info, &[(offsets[0], 256), (offsets[1], 256)]);
+            peek(address.unwrap().planes()[0].address, map.len()).fill(value);
+            drop(map);
+            buffer
+        };
+        let settings = |name: &str, value: &dyn Fn() -> gst::glib::Value| {
+            let mut settings = Settings::default();
+            settings.set(name, &value()).unwrap();
+            settings.live
+        };
+        let plain = Settings::default().live;
+        let regions = settings("regions", &|| "0,0,16,16".to_value());
+        let split = settings("compare", &|| Compare::Split.to_value());
+        // What the output has in luma left, luma right, chroma; in it are 200, in the input 100.
+        for (what, live, grey, expected) in [
+            ("nothing", &plain, false, [200, 200, 200]),
+            ("grey", &plain, true, [200, 200, 128]),
+            ("regions", &regions, false, [100, 200, 100]),
+            ("split", &split, false, [100, 200, 100]),
+        ] {
+            let (input, mut output) = (filled(100), filled(200));
+            let how = Finish::new(&input, live, grey);
+            super::finish(&context, (&input, output.get_mut().unwrap()), &video, &how).unwrap();
+            // On the device, where downstream finds it.
+            let map = MappedCudaMemory::read(&context, &output).unwrap();
+            let (offsets, _) = map.planes(&video.info).unwrap();
+            let frame = map.frame(video.spec, &video.info, &[(offsets[0], 256), (offsets[1], 256)]);
+            let frame = frame.unwrap();
+            let [luma, chroma] = [0, 1].map(|n| peek(frame.planes()[n].address, 60));
+            assert_eq!([luma[2], luma[56], chroma[2]], expected, "{what}");
+        }
+        pool.set_active(false).unwrap();
+    }
+    let live = ["contexts", "memories", "streams"].map(|what| host.count(what));
+    assert_eq!(live, [0; 3], "contexts, memories, streams that live");
 }
 
 /// The bytes of a buffer's rows, without what is between them.

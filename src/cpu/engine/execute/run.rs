@@ -6,8 +6,9 @@ use super::schedule::Extent;
 use super::step::{BoundStep, mean};
 use super::workspace::Workspace;
 use crate::cpu::engine::kernels::{Kernels, scalar};
-use crate::cpu::engine::plan::*;
+use crate::cpu::engine::packing::{Kernel, Plan, Step};
 use crate::cpu::threads::Pool;
+use crate::network::Pooled;
 
 /// Pointers into memory that outlives the run, shared by the threads of a group.
 ///

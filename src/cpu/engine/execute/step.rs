@@ -5,11 +5,12 @@
 use super::schedule::Extent;
 use super::units::UnitAddress;
 use crate::cpu::engine::kernels::{
-    Gate, Kernels, LANES, MatrixConv, Operand, PIECE, Product, Rounding, Strides, TILE, Tail, WINOGRAD_STRIP, Winograd,
-    constant, move_rows, winograd_scratch_len,
+    Kernels, MatrixConv, Operand, PIECE, Product, Rounding, Strides, TILE, Tail, WINOGRAD_STRIP, Winograd, constant,
+    move_rows, winograd_scratch_len,
 };
-use crate::cpu::engine::plan::*;
+use crate::cpu::engine::packing::{Conv, Kernel, Step};
 use crate::cpu::memory::prefetch;
+use crate::network::{Channel, Gate, Image, Kind, LANES, Program, Ref};
 
 /// The approximate number of floats that a task of whole rows reads and writes.
 const TASK: usize = 64 * 1024;

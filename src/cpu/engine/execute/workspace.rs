@@ -12,9 +12,10 @@ use super::schedule::{Extent, GroupSchedule};
 use super::step::{extent, scratch_len};
 use super::units::{Source, UnitAddress};
 use crate::cpu::engine::kernels::{Strides, TILE};
-use crate::cpu::engine::plan::*;
+use crate::cpu::engine::packing::{Plan, Step};
 use crate::cpu::memory::{Floats, try_filled};
 use crate::error::{Error, ErrorKind, Result};
+use crate::network::{Class, Image, Unit, lcm};
 
 /// The layout of a class of slots.
 #[derive(Debug, Clone, Copy)]
@@ -182,7 +183,7 @@ impl NetworkPart {
 
     /// Sets the pointers of every step for a frame. Lengths of inputs and outputs have been checked.
     pub(crate) fn locate(&mut self, arena: *mut f32, inputs: &[&[f32]], outputs: &mut [&mut [f32]]) {
-        let mut ports = [std::ptr::null_mut(); crate::cpu::engine::limits::MAX_PORTS];
+        let mut ports = [std::ptr::null_mut(); crate::network::MAX_PORTS];
         for (port, output) in ports.iter_mut().zip(outputs) {
             *port = output.as_mut_ptr();
         }

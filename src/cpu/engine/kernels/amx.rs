@@ -16,12 +16,12 @@ use std::sync::OnceLock;
 use half::bf16;
 
 use super::avx512::Avx512;
-use super::generic::{Gate, LANES, sigmoid};
-use super::matrices::{MatrixConv, MatrixKernel, PAIRED_LANES, PackedMatrices, Rounding};
+use super::generic::sigmoid;
+use super::matrices::{MatrixConv, MatrixKernel, PackedMatrices, Rounding};
 use crate::cpu::capabilities::{Capabilities, Extensions};
-use crate::cpu::engine::graph::Filter;
 use crate::cpu::memory::Floats;
 use crate::error::Result;
+use crate::network::{Filter, Gate, LANES, PAIRED_LANES};
 use crate::pack::Precision;
 
 /// Floats of a tile.

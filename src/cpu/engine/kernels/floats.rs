@@ -2,7 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use super::generic::{Code, Operand, Product, Strides, Tail, Winograd};
+use super::generic::{Operand, Product, Strides, Tail, Winograd};
+use crate::network::Code;
 
 /// The kernels on 32-bit floats, compiled for one instruction set.
 ///
@@ -109,7 +110,8 @@ macro_rules! float_kernels {
         })?
 
         const _: () = {
-            use $crate::cpu::engine::kernels::generic::{self, Code, Operand, Product, Strides, Tail, Winograd};
+            use $crate::network::Code;
+            use $crate::cpu::engine::kernels::generic::{self, Operand, Product, Strides, Tail, Winograd};
 
             // SAFETY: a value is made only where the extensions that `features` names are there.
             unsafe impl $crate::cpu::engine::kernels::floats::FloatKernels for $kernels {

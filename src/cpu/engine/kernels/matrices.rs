@@ -10,14 +10,11 @@
 
 #![allow(unsafe_code)]
 
-use super::generic::{Gate, Strides};
-use crate::cpu::engine::graph::Filter;
+use super::generic::Strides;
 use crate::cpu::memory::Floats;
 use crate::error::Result;
+use crate::network::{Filter, Gate};
 use crate::pack::Precision;
-
-/// Channels of a unit in 16-bit floating point.
-pub const PAIRED_LANES: usize = 32;
 
 /// The weights of one convolution, in the format and order of the kernel that packed them.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]

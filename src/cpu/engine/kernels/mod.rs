@@ -30,9 +30,9 @@ mod neon;
 mod vnni;
 
 pub(crate) use generic::{
-    Code, Five, Gate, LANES, Operand, PIECE, Packed, Product, Strides, TAIL_OUTPUTS, TILE, Tail, Three, WINOGRAD_STRIP,
-    Winograd, constant, move_rows, scalar, transform_filter, winograd_scratch_len,
+    Five, Operand, PIECE, Packed, Product, Strides, TAIL_OUTPUTS, TILE, Tail, Three, WINOGRAD_STRIP, Winograd,
+    constant, move_rows, scalar, transform_filter, winograd_scratch_len,
 };
-pub(crate) use matrices::{MatrixConv, MatrixKernel, PAIRED_LANES, PackedMatrices, Rounding};
+pub(crate) use matrices::{MatrixConv, MatrixKernel, PackedMatrices, Rounding};
 pub(crate) use products::{PackedProducts, ProductKernel};
 pub(crate) use table::Kernels;

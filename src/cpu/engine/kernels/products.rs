@@ -4,9 +4,9 @@
 #![allow(unsafe_code)]
 
 use super::generic::Winograd;
-use crate::cpu::engine::graph::Filter;
 use crate::cpu::memory::Floats;
 use crate::error::Result;
+use crate::network::Filter;
 use crate::pack::Precision;
 
 /// The weights of one convolution, in the format and order of the kernel that packed them.

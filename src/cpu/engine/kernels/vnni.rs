@@ -9,8 +9,8 @@ use super::avx512::Avx512;
 use super::generic::{IntegerProducts, MAX_CHUNK, Winograd, block_float_strip, intrinsic, pack_block_float};
 use super::products::{PackedProducts, ProductKernel};
 use crate::cpu::capabilities::{Capabilities, Extensions};
-use crate::cpu::engine::graph::Filter;
 use crate::error::Result;
+use crate::network::Filter;
 use crate::pack::Precision;
 
 /// The kernel for AVX-512 VNNI.
@@ -74,7 +74,8 @@ impl IntegerProducts for Avx512 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::engine::kernels::generic::{LANES, Strides, winograd_scratch_len};
+    use crate::cpu::engine::kernels::generic::{Strides, winograd_scratch_len};
+    use crate::network::LANES;
 
     /// A strip of zeros has a finite factor: its values are zeros, not what an overflow gives.
     #[test]

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use libloading::Library;
 
@@ -14,6 +15,7 @@ use crate::frame::{FrameSpec, PixelFormat};
 use crate::gpu::driver::cuda::Cuda;
 use crate::gpu::{GpuBackend, GpuExecutor};
 use crate::pack::{Pack, Precision, Schedule};
+use crate::session::{BackendChoice, Enhancer, Options};
 use crate::stages::{Parameters, Plan, Quantity};
 use crate::testing::{IdleNetworks, Picture, spec};
 
@@ -106,6 +108,34 @@ fn without_capture() {
     assert_eq!(ask("driver_live"), 0);
 }
 
+/// Our own networks: the driver takes their modules, launches go out as a frame's do, and as no kernel is run, the comparison
+/// with the processor finds them wrong. `auto` then goes on without them.
+fn our_own_networks() {
+    let spec = spec(PixelFormat::Nv12, (64, 48));
+    let options = |backend| Options {
+        backend,
+        model: "video".into(),
+        threads: 1,
+        ..Options::default()
+    };
+    let began = Instant::now();
+    let mut enhancer = Enhancer::new(&options(BackendChoice::Cuda)).unwrap();
+    println!("the backend starts in {:.0?}", began.elapsed());
+    assert_eq!((enhancer.backend_name(), ask("driver_launches")), ("cuda", 0));
+    let parts = ["of video", "dB are needed", "backend=cpu"];
+    refused(enhancer.prepare(&spec), ErrorKind::BackendFailed, &parts);
+    // All networks twice, in 16 and in 32 bits.
+    assert!(ask("driver_launches") > 60, "{}", ask("driver_launches"));
+    drop(enhancer);
+    assert_eq!(ask("driver_live"), 0, "something was not given back");
+    let mut enhancer = Enhancer::new(&options(BackendChoice::Auto)).unwrap();
+    assert_eq!(enhancer.backend_name(), "cuda", "there is no TensorRT");
+    enhancer.prepare(&spec).unwrap();
+    assert_eq!(enhancer.backend_name(), "cpu");
+    drop(enhancer);
+    assert_eq!((ask("driver_live"), ask("driver_depth")), (0, 0));
+}
+
 fn refused(error: Result<impl Sized>, kind: ErrorKind, parts: &[&str]) {
     let error: Error = error.err().expect("an error");
     assert_eq!(error.kind(), kind, "{error}");
@@ -120,6 +150,7 @@ fn run(case: &str) {
     match case {
         "works" | "works without pools" => frames_go_through(),
         "no capture" => without_capture(),
+        "our own networks" | "our own networks on tensor cores" => our_own_networks(),
         "old driver" => refused(open(0), BackendUnavailable, &["11.8", "525"]),
         "old GPU" => refused(open(0), BackendUnavailable, &["6.1", "7.0", "device-id"]),
         "no GPU" => refused(
@@ -177,6 +208,8 @@ fn cases_on_a_stand_in_driver() {
         ("works", "DRIVER_POOLS", "1"),
         ("works without pools", "DRIVER_POOLS", "0"),
         ("no capture", "DRIVER_REFUSES_CAPTURE", "1"),
+        ("our own networks", "DRIVER_CAPABILITY", "75"),
+        ("our own networks on tensor cores", "DRIVER_CAPABILITY", "90"),
         ("old driver", "DRIVER_CUDA", "11080"),
         ("old GPU", "DRIVER_CAPABILITY", "61"),
         ("no GPU", "DRIVER_INIT", "100"),

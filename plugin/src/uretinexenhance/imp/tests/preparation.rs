@@ -91,6 +91,24 @@ fn a_stopped_element_starts_again() {
     assert_eq!((rig.count("frames"), rig.count("failed")), (1, 0));
 }
 
+/// The default: without a driver nothing can do the work meanwhile, and a frame waits as it does with `wait`.
+#[test]
+fn frames_wait_where_cuda_cannot_do_the_work() {
+    if uretinex::probe().cuda_lacks().is_none() {
+        println!("SKIPPED: there is a driver, so cuda does the work");
+        return;
+    }
+    let mut rig = building("cuda", 2);
+    let waiting = push_waiting(&rig, 1);
+    rig.record.get().engines = Engines::Ready;
+    assert_eq!(flow(&waiting), Ok(gst::FlowSuccess::Ok));
+    rig.eos();
+    assert_eq!(
+        (rig.count("frames"), rig.count("passed"), rig.count("failed")),
+        (1, 0, 0)
+    );
+}
+
 #[test]
 fn a_flush_ends_the_wait_and_the_stream_goes_on() {
     let mut rig = building("wait", 2);

@@ -12,13 +12,13 @@
 #![allow(unsafe_code)]
 
 use super::points::{Five, Points, TILE, Three};
-use super::product::{LANES, chunks, for_chunk};
+use super::product::{chunks, for_chunk};
 use super::simd::Simd;
 use super::winograd::{POINT, Run, Runs, STRIP, ValueFormat, Winograd, block_stride, transform_all_out, transform_in};
-use crate::cpu::engine::graph::Filter;
 use crate::cpu::engine::kernels::products::PackedProducts;
 use crate::cpu::memory::Floats;
 use crate::error::Result;
+use crate::network::{Filter, LANES};
 
 /// The sum of the magnitudes of a point's weights for one output channel. Inputs of half the largest magnitude in
 /// every channel, all of one sign, then just fit in a 32-bit sum; what does not is limited to the largest that does.

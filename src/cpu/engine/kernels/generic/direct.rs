@@ -2,8 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use super::product::{LANES, MAX_CHUNK, Product, Strides, pixels, product};
+use super::product::{MAX_CHUNK, Product, Strides, pixels, product};
 use super::simd::Simd;
+use crate::network::LANES;
 
 /// Computes rows `y0` to `y1` of one chunk of output channels, `width` pixels each.
 ///

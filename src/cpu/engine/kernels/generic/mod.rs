@@ -20,10 +20,10 @@ pub(crate) use points::{Five, TILE, Three, transform_filter};
 pub(super) use pointwise::apply;
 #[cfg(target_arch = "x86_64")]
 pub(super) use pointwise::sigmoid;
-pub(crate) use pointwise::{Code, Operand, PIECE, scalar};
+pub(crate) use pointwise::{Operand, PIECE, scalar};
 #[cfg(target_arch = "x86_64")]
 pub(super) use product::MAX_CHUNK;
-pub(crate) use product::{Gate, LANES, Product, Strides, constant};
+pub(crate) use product::{Product, Strides, constant};
 pub(crate) use rearrange::move_rows;
 pub(super) use rearrange::{shuffle_rows, sum_row};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -1,9 +1,9 @@
 //! The weights of a convolution, in the order in which the product kernel reads them.
 
-use super::product::{LANES, chunks};
-use crate::cpu::engine::graph::Filter;
+use super::product::chunks;
 use crate::cpu::memory::Floats;
 use crate::error::Result;
+use crate::network::{Filter, LANES};
 
 /// Packed weights: for each chunk of output channels, `[tap][input channel][output channel of the chunk]`.
 pub struct Packed {

@@ -6,21 +6,10 @@
 #![allow(unsafe_code)]
 
 use super::simd::Simd;
-use crate::cpu::engine::graph::{Binary, Unary};
+use crate::network::{Binary, Code, Unary};
 
 /// Floats that a piece consists of, in groups of 16.
 pub const PIECE: usize = 512;
-
-/// What an instruction does.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Code {
-    /// On the first operand.
-    Unary(Unary),
-    /// On both.
-    Binary(Binary),
-    /// One over the first operand.
-    Reciprocal,
-}
 
 /// An operand of one instruction for one piece.
 #[derive(Debug, Clone, Copy)]

@@ -12,9 +12,8 @@
 
 use super::pointwise::sigmoid;
 use super::simd::Simd;
+use crate::network::{Gate, LANES};
 
-/// Channels in a block.
-pub const LANES: usize = 16;
 /// Blocks of one chunk of output channels, at most.
 pub const MAX_CHUNK: usize = 4;
 
@@ -86,17 +85,6 @@ pub struct Product<'a> {
     pub gated_strides: Strides,
     /// With `gated`: the activation.
     pub gate: Gate,
-}
-
-/// The activation of a result that is multiplied by an image.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Gate {
-    /// max(x, slope · x)
-    Slope,
-    /// 1 / (1 + e^-x)
-    Sigmoid,
-    /// Limited to a range.
-    Clip(f32, f32),
 }
 
 /// Calls a function of `S`, pixels and vectors with those that the registers of `S` hold for a chunk of so many blocks;

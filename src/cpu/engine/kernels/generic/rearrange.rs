@@ -2,8 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use super::product::{LANES, Strides};
+use super::product::Strides;
 use super::simd::Simd;
+use crate::network::LANES;
 
 /// Rows `y0` to `y1` of a block, whose channel `4 dy + dx` is pixel (4 y + dy, 4 x + dx) of a plane; from the plane to
 /// the block, or back.

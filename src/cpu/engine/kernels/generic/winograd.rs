@@ -9,9 +9,9 @@
 #![allow(unsafe_code)]
 
 use super::points::{Five, Points, TILE, Three};
-use super::product::{Gate, LANES, MAX_CHUNK, Product, Strides, pixels, products_alone};
+use super::product::{MAX_CHUNK, Product, Strides, pixels, products_alone};
 use super::simd::Simd;
-use crate::cpu::engine::limits::MAX_BLOCKS;
+use crate::network::{Gate, LANES, MAX_BLOCKS};
 
 /// Tiles in a strip: a multiple of the pixels that the product kernel takes at once.
 pub const STRIP: usize = 48;
