@@ -165,6 +165,9 @@ fn a_tensorrt_that_crashes_or_gives_nothing_does_not_harm_doctor() {
         int cuDeviceGetName(char *name, int length, int device) { name[0] = 'X'; name[1] = 0; return 0; }
         int cuDeviceTotalMem_v2(unsigned long *bytes, int device) { *bytes = 1ul << 34; return 0; }
         int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 9 : 0; return 0; }
+        int cuDevicePrimaryCtxRetain(void **context, int device) { return 2; /* out of memory */ }
+        int cuGetErrorName(int error, const char **name) { *name = "CUDA_ERROR_OUT_OF_MEMORY"; return 0; }
+        int cuGetErrorString(int error, const char **text) { *text = "out of memory"; return 0; }
     "#;
     let parser =
         "int getNvOnnxParserVersion(void) { return 100; }\nvoid *createNvOnnxParser_INTERNAL() { return 0; }\n";
