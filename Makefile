@@ -115,13 +115,11 @@ bench-video: build ## Figures of docs/video.md, on clips in ../shared (half an h
 
 # Tools and Python packages that a few targets need; nothing else uses them.
 TOOLS := target/tools
-SERVICE := $(wildcard service/Cargo.toml)
 
 deb: build ## A package for this Debian or Ubuntu, in target/debian (cargo-deb is built once)
 	@[ -x $(TOOLS)/bin/cargo-deb ] || cargo install --locked --quiet --root $(TOOLS) cargo-deb
 	packaging/debian/stage.sh
-	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deb --no-build --locked --package uretinex-cli --output target/debian/ \
-		$(if $(SERVICE),--variant service)
+	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deb --no-build --locked --package uretinex-cli --output target/debian/
 
 test-deb: deb ## The package in a bare Debian 12: lintian, install, use, purge (debootstrap; needs root)
 	@.ci/install lintian debootstrap

@@ -19,7 +19,7 @@ done
 gzip -9n <packaging/debian/uretinex-service.8 >"$stage/man/man8/uretinex-service.8.gz"
 # What a user runs, and what that reads; not what draws demonstrations and tests.
 mkdir -p "$stage/scripts" "$stage/sourced"
-for script in archive.py before-after.sh multi-camera.sh rtsp.py stage.py transcode.sh tune.py webcam.sh; do
+for script in archive.py before-after.sh multi-camera.sh rtsp.py stage.py transcode.sh tune.py webcam.sh webrtc.py; do
     cp -p "pipelines/$script" "$stage/scripts/"
 done
 for file in archive_plan.py archive-requirements.txt common.sh; do

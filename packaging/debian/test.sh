@@ -64,16 +64,14 @@ for file in usr/share/man/man1/uretinex.1.gz usr/share/bash-completion/completio
     usr/share/doc/uretinexenhance/copyright; do
     [ -s "$root/$file" ] || { echo "$file is missing"; exit 1; }
 done
-if [ -e "$root/usr/bin/uretinex-service" ]; then
-    inside uretinex-service --version
-    # As it comes it has no camera, which is said; with one it is right.
-    ! inside uretinex-service --check 2>target/debian/check || exit 1
-    grep -q "no camera" target/debian/check
-    sed 's/^#\[camera/[camera/; s/^#address/address/' "$root/etc/uretinex/service.toml" >"$root/tmp/service.toml"
-    inside uretinex-service --check --config /tmp/service.toml
-    [ -s "$root/lib/systemd/system/uretinex-service.service" ] || [ -s "$root/usr/lib/systemd/system/uretinex-service.service" ]
-    echo "ok  uretinex-service"
-fi
+inside uretinex-service --version
+# As it comes it has no camera, which is said; with one it is right.
+! inside uretinex-service --check 2>target/debian/check || exit 1
+grep -q "no camera" target/debian/check
+sed 's/^#\[camera/[camera/; s/^#address/address/' "$root/etc/uretinex/service.toml" >"$root/tmp/service.toml"
+inside uretinex-service --check --config /tmp/service.toml
+[ -s "$root/lib/systemd/system/uretinex-service.service" ] || [ -s "$root/usr/lib/systemd/system/uretinex-service.service" ]
+echo "ok  uretinex-service"
 
 inside apt-get purge -y -qq uretinexenhance >target/debian/apt.log 2>&1 || { tail target/debian/apt.log; exit 1; }
 files >target/debian/after

@@ -1,8 +1,8 @@
 //! The deadline: which rung of a ladder from full quality to none a frame is made on, so that it is done in time.
 //!
 //! A frame goes through the networks at its own size, on a copy of half or a quarter of its pixels, or not at all. One
-//! rung down where the 90th percentile of a second is beyond the deadline; one up where it would stay under it by what
-//! the rungs cost. After a step up that did not hold, the next waits longer.
+//! rung down where the 90th percentile of a second is beyond the deadline; as many as it takes where frames are far beyond
+//! it; one up where it would stay under it by what the rungs cost. After a step up that did not hold, the next waits longer.
 
 use std::collections::VecDeque;
 use std::time::Duration;
