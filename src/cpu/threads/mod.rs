@@ -2,6 +2,7 @@
 
 mod disjoint;
 mod pool;
+mod shares;
 #[cfg(all(test, target_os = "linux"))]
 mod thread_time;
 

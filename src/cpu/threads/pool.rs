@@ -1,4 +1,5 @@
-//! One standing thread pool for the process: strips of a frame, taken one by one.
+//! One standing thread pool for the process: strips of a frame, taken one by one, each thread its neighbours
+//! ([`Shares`]).
 //!
 //! The calling thread always works on its own job, so no caller waits for another one's; workers help whoever asks. Who
 //! has to wait looks again for some tens of microseconds and then sleeps, so that a waiting thread never keeps a
@@ -15,6 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::Thread;
+
+use super::shares::Shares;
 
 /// A share of the process's threads, for one stream.
 #[derive(Clone)]
@@ -52,8 +55,7 @@ unsafe impl Send for JobRef {}
 
 struct Job {
     task: &'static (dyn Fn(usize) + Sync),
-    tasks: usize,
-    next: AtomicUsize,
+    shares: Shares,
     /// [`HELPER`] for each worker on the job now, added under the list's lock, and [`ASLEEP`].
     helpers: AtomicUsize,
     max_helpers: usize,
@@ -68,12 +70,9 @@ const ASLEEP: usize = 1;
 const HELPER: usize = 2;
 
 impl Job {
-    fn work(&self) {
-        loop {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
-            if i >= self.tasks {
-                return;
-            }
+    /// Works as thread number `thread` of the job until no task is left. The caller is number 0.
+    fn work(&self, thread: usize) {
+        while let Some(i) = self.shares.take(thread) {
             if catch_unwind(AssertUnwindSafe(|| (self.task)(i))).is_err() {
                 self.panicked.store(true, Ordering::Relaxed);
             }
@@ -82,12 +81,13 @@ impl Job {
 
     fn wants_help(&self) -> bool {
         let helpers = self.helpers.load(Ordering::Relaxed) / HELPER;
-        self.next.load(Ordering::Relaxed) < self.tasks && helpers < self.max_helpers
+        helpers < self.max_helpers && self.shares.any_left()
     }
 
-    /// Helps until no task is left.
-    fn help(&self) {
-        self.work();
+    /// Worker number `worker`, from 1 on, helps until no task is left. It has the same number in all jobs that as many
+    /// threads work on.
+    fn help(&self, worker: usize) {
+        self.work(1 + (worker - 1) % self.max_helpers);
         // The job may be gone once it has no helper: nothing of it is touched after that.
         let caller = self.caller.clone();
         // Release: what this worker wrote is seen by the caller that reads that there are no helpers.
@@ -131,7 +131,8 @@ impl Workers {
         while *started < wanted {
             let workers = self.clone();
             let thread = std::thread::Builder::new().name(format!("uretinex-{}", *started + 1));
-            if thread.spawn(move || workers.work()).is_err() {
+            let number = *started + 1;
+            if thread.spawn(move || workers.work(number)).is_err() {
                 break;
             }
             *started += 1;
@@ -139,8 +140,9 @@ impl Workers {
         *started
     }
 
+    /// Works as worker `number`, from 1 on.
     #[allow(unsafe_code)]
-    fn work(&self) {
+    fn work(&self, number: usize) {
         let mut last = 0;
         // The count of jobs when this worker last looked out in vain.
         let mut looked = None;
@@ -178,7 +180,7 @@ impl Workers {
             let job = unsafe { &*jobs[i].0 };
             job.helpers.fetch_add(HELPER, Ordering::Relaxed);
             drop(jobs);
-            job.help();
+            job.help(number);
             jobs = lock(&self.jobs);
         }
     }
@@ -228,12 +230,12 @@ impl Pool {
         // SAFETY: only the lifetime changes. The job is off the list and without helpers before this function
         // returns, and `work` does not unwind.
         let task = unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(task) };
+        let threads = self.threads.min(tasks);
         let job = Job {
             task,
-            tasks,
-            next: AtomicUsize::new(0),
+            shares: Shares::new(tasks, threads),
             helpers: AtomicUsize::new(0),
-            max_helpers: (self.threads - 1).min(tasks - 1),
+            max_helpers: threads - 1,
             panicked: AtomicBool::new(false),
             caller: std::thread::current(),
         };
@@ -247,7 +249,7 @@ impl Pool {
         for _ in 0..job.max_helpers.min(asleep) {
             self.workers.wake.notify_one();
         }
-        job.work();
+        job.work(0);
         lock(&self.workers.jobs).retain(|j| *j != entry);
         job.wait_for_helpers();
         assert!(

@@ -6,7 +6,7 @@
 //! has been read. A thread takes a task of the last step that can proceed, so that values are used while they are in
 //! the caches. The threads meet once for the whole group.
 //!
-//! Several threads begin in the middle of the frame. Half of them work upwards, the other half downwards, and a thread
+//! Several threads begin in the middle of the frame. The first half of them work upwards, the others downwards, and a thread
 //! changes sides only when it has no task on its own. So a thread reads what it has written itself, except for rows in
 //! the middle. Between two cores that share no cache, reading a line that the other core wrote takes several times as
 //! long as reading memory.
@@ -95,8 +95,8 @@ struct State {
     busy: Vec<Option<(usize, usize)>>,
     /// The first step that has tasks left.
     first: usize,
-    /// Work begins in the middle.
-    halves: bool,
+    /// Threads of the group; work begins in the middle if there are several.
+    threads: usize,
     /// A task has panicked, so the group ends.
     failed: bool,
     /// Threads that sleep until something changes.
@@ -111,7 +111,7 @@ impl GroupSchedule {
                 taken: vec![(0, 0); steps],
                 busy: vec![None; threads],
                 first: 0,
-                halves: false,
+                threads: 1,
                 failed: false,
                 asleep: 0,
             }),
@@ -127,7 +127,7 @@ impl GroupSchedule {
     pub fn begin(&self, extents: &[Extent], threads: usize) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.halves = threads > 1;
+        state.threads = threads;
         for (step, extent) in extents.iter().enumerate() {
             let middle = state.middle(extent);
             state.taken[step] = (middle, middle);
@@ -213,7 +213,7 @@ impl State {
             return Next::End;
         }
         let steps = self.first..extents.len();
-        let own = thread.is_multiple_of(2);
+        let own = 2 * thread < self.threads;
         let found = [own, !own].into_iter().find_map(|up| {
             let ready = |&step: &usize| self.ready(extents, step, up);
             steps.clone().rev().find(ready).map(|step| (step, up))
@@ -243,7 +243,7 @@ impl State {
 
     /// The first task of a step.
     fn middle(&self, extent: &Extent) -> usize {
-        if self.halves { extent.tasks() / 2 } else { 0 }
+        if self.threads > 1 { extent.tasks() / 2 } else { 0 }
     }
 
     /// Whether the next task of a step, upwards or downwards, can be taken.
