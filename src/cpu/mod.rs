@@ -18,7 +18,7 @@ pub use capabilities::{Capabilities, Level};
 pub(crate) use colour::{Store, Unpack, luma_mean, survey};
 #[cfg(any(test, fuzzing))]
 pub(crate) use engine::{Kernels, Network};
-pub(crate) use fusion::most_frames;
+pub(crate) use fusion::{BINS as NOISE_BINS, deviation as noise_deviation, most_frames};
 pub(crate) use identity::IdentityBackend;
 pub(crate) use preview::Preview;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Innovations: how the new frame differs from what the memory expects of it, cell by cell.
 
 use super::motion::BLOCK;
-use super::warp::{CHUNK, Moved, Past};
+use super::warp::{CHUNK, Moved, Past, prefetch_ahead};
 use crate::cpu::capabilities::{Capabilities, vectorised};
 use crate::cpu::colour::Planes;
 use crate::cpu::memory::try_filled;
@@ -143,18 +143,29 @@ fn measure_blocks(work: &Work<'_>, row: usize, cells: &mut [f32]) {
             };
             for y in from..from + rows {
                 for (c, room) in room.iter().enumerate() {
-                    let new = &work.image.row(c, y)[left..left + n];
+                    let row = work.image.row(c, y);
+                    let new = &row[left..left + n];
                     let old = match rests {
-                        true => &work.past.picture.row(c, y)[left..left + n],
+                        true => {
+                            let row = work.past.picture.row(c, y);
+                            prefetch_ahead(row, left + n);
+                            &row[left..left + n]
+                        }
                         false => &room[y - top][..n],
                     };
+                    prefetch_ahead(row, left + n);
                     let Sums {
                         squares,
                         means,
                         intensity,
                         detail,
                     } = &mut sums;
-                    add(new, old, &mut means[c], squares, intensity, detail);
+                    add(new, old, &mut means[c], squares, intensity);
+                    // Differences from one cell to the next are not looked at: the last may as well be left out.
+                    match left + n < width {
+                        true => add_detail(new, &row[left + 1..left + n + 1], detail),
+                        false => add_detail(&new[..n - 1], &new[1..], detail),
+                    }
                 }
             }
             let mut counts = [0.0f32; CHUNK / CELL];
@@ -226,14 +237,7 @@ fn conclude(
 
 /// Adds a row of the new frame and of what was expected to the sums down the columns.
 #[inline(always)]
-fn add(
-    new: &[f32],
-    old: &[f32],
-    means: &mut [f32; CHUNK],
-    squares: &mut [f32; CHUNK],
-    intensity: &mut [f32; CHUNK],
-    detail: &mut [f32; CHUNK],
-) {
+fn add(new: &[f32], old: &[f32], means: &mut [f32; CHUNK], squares: &mut [f32; CHUNK], intensity: &mut [f32; CHUNK]) {
     let n = new.len().min(CHUNK);
     let (new, old) = (&new[..n], &old[..n]);
     for i in 0..n {
@@ -242,8 +246,15 @@ fn add(
         means[i] += innovation;
         intensity[i] += old[i];
     }
-    for i in 1..n {
-        let difference = new[i] - new[i - 1];
-        detail[i - 1] += difference * difference;
+}
+
+/// Adds the squared differences of a row's pixels and their neighbours to the right.
+#[inline(always)]
+fn add_detail(new: &[f32], right: &[f32], detail: &mut [f32; CHUNK]) {
+    let n = new.len().min(CHUNK);
+    let (new, right) = (&new[..n], &right[..n]);
+    for i in 0..n {
+        let difference = right[i] - new[i];
+        detail[i] += difference * difference;
     }
 }

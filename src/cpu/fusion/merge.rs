@@ -4,7 +4,7 @@ use super::innovation::{CELL, CODES};
 use super::motion::BLOCK;
 use super::pyramid::{Small, halve_rgb};
 use super::trust::Trust;
-use super::warp::{CHUNK, Moved, Past};
+use super::warp::{CHUNK, Moved, Past, prefetch_ahead};
 use crate::cpu::capabilities::{Capabilities, vectorised};
 use crate::cpu::colour::Planes;
 use crate::cpu::threads::{Disjoint, Pool};
@@ -72,8 +72,7 @@ fn merge_blocks(memory: &Memory<'_>, row: usize, image: [&mut [f32]; 3], count: 
     let past = memory.past;
     let (width, height) = (past.picture.width, past.picture.height);
     let [red, green, blue] = image;
-    let mut share = [0.0f32; CHUNK];
-    let mut precision = [0.0f32; CHUNK];
+    let mut beliefs = Beliefs::NONE;
     let mut room: [Moved; 4] = [[[0.0; CHUNK]; BLOCK]; 4];
     let top = row * BLOCK;
     let mut left = 0;
@@ -83,8 +82,18 @@ fn merge_blocks(memory: &Memory<'_>, row: usize, image: [&mut [f32]; 3], count: 
         if !rests {
             past.expect(row, left, n, &mut room);
         }
+        beliefs.look(memory, row, left, n);
         for y in 0..BLOCK.min(height - top) {
-            beliefs(memory, left, n, top + y, &mut share, &mut precision);
+            let ([above, below], t, precision) = beliefs.row(y);
+            for row in [&red[..], &green[..], &blue[..]] {
+                prefetch_ahead(&row[y * width..(y + 1) * width], left + n);
+            }
+            if rests {
+                for c in 0..3 {
+                    prefetch_ahead(past.picture.row(c, top + y), left + n);
+                }
+                prefetch_ahead(past.count.row(0, top + y), left + n);
+            }
             let at = y * width + left..y * width + left + n;
             let (r, g, b) = (&mut red[at.clone()], &mut green[at.clone()], &mut blue[at.clone()]);
             let count = &mut count[at];
@@ -97,13 +106,14 @@ fn merge_blocks(memory: &Memory<'_>, row: usize, image: [&mut [f32]; 3], count: 
                 ),
                 false => (&room[0][y][..n], &room[1][y][..n], &room[2][y][..n], &room[3][y][..n]),
             };
-            let (share, precision) = (&share[..n], &precision[..n]);
+            let (above, below, precision) = (&above[..n], &below[..n], &precision[..n]);
             for i in 0..n {
                 let (dr, dg, db) = (r_old[i] - r[i], g_old[i] - g[i], b_old[i] - b[i]);
                 let before = counts[i].max(1.0);
                 let variances = (dr * dr + dg * dg + db * db) * (CODES / 3.0) * precision[i] * before / (before + 1.0);
                 let pixel = ((PIXEL.1 - variances) / (PIXEL.1 - PIXEL.0)).clamp(0.0, 1.0);
-                let frames = (before * share[i] * pixel).min(memory.most - 1.0);
+                let share = above[i] + (below[i] - above[i]) * t;
+                let frames = (before * share * pixel).min(memory.most - 1.0);
                 // A memory that is no number fails this comparison, and is given up.
                 let believed = variances < PIXEL.1 && frames > 0.0;
                 let keep = frames / (frames + 1.0);
@@ -117,44 +127,66 @@ fn merge_blocks(memory: &Memory<'_>, row: usize, image: [&mut [f32]; 3], count: 
     }
 }
 
-/// For `n` pixels of row `y` from `left` on, what share of the memory is believed, between the cells' middles, and one over
-/// the variance.
-#[inline(always)]
-fn beliefs(
-    memory: &Memory<'_>,
-    left: usize,
-    n: usize,
-    y: usize,
-    share: &mut [f32; CHUNK],
-    precision: &mut [f32; CHUNK],
-) {
-    const CELLS: usize = CHUNK / CELL;
-    let columns = memory.past.picture.width.div_ceil(CELL);
-    let rows = memory.past.picture.height.div_ceil(CELL);
-    let row = y / CELL;
-    let part = (y % CELL) as f32 / CELL as f32 + 0.125;
-    let (above, below, t) = match part < 0.5 {
-        true => (row.saturating_sub(1), row, part + 0.5),
-        false => (row, (row + 1).min(rows - 1), part - 0.5),
+/// Cells of a chunk's row.
+const CELLS: usize = CHUNK / CELL;
+/// Rows of cells in a row of blocks.
+const CELL_ROWS: usize = BLOCK / CELL;
+
+/// What share of the memory is believed, and one over the variance, for the pixels of a chunk of a row of blocks.
+struct Beliefs {
+    /// Along the middles of rows of cells, the one above and the one below the blocks included: between the cells' middles.
+    shares: [[f32; CHUNK]; CELL_ROWS + 2],
+    /// For each row of cells.
+    precisions: [[f32; CHUNK]; CELL_ROWS],
+}
+
+impl Beliefs {
+    const NONE: Self = Self {
+        shares: [[0.0; CHUNK]; CELL_ROWS + 2],
+        precisions: [[0.0; CHUNK]; CELL_ROWS],
     };
-    // The cell to the left of the chunk, its own, and the one to the right.
-    let mut shares = [0.0f32; CELLS + 2];
-    let first = left / CELL;
-    for (i, share) in shares.iter_mut().enumerate().take(n.div_ceil(CELL) + 2) {
-        let x = (first + i).saturating_sub(1).min(columns - 1);
-        let (a, b) = (
-            memory.trust[above * columns + x].share,
-            memory.trust[below * columns + x].share,
-        );
-        *share = a + (b - a) * t;
+
+    /// For `n` pixels from `left` on of row `row` of blocks.
+    #[inline(always)]
+    fn look(&mut self, memory: &Memory<'_>, row: usize, left: usize, n: usize) {
+        let columns = memory.past.picture.width.div_ceil(CELL);
+        let rows = memory.past.picture.height.div_ceil(CELL);
+        let (first, cells) = (left / CELL, n.div_ceil(CELL));
+        for (i, out) in self.shares.iter_mut().enumerate() {
+            let y = (row * CELL_ROWS + i).saturating_sub(1).min(rows - 1);
+            let trust = &memory.trust[y * columns..][..columns];
+            // The cell to the left of the chunk, its own, and the one to the right.
+            let mut shares = [0.0f32; CELLS + 2];
+            for (x, share) in shares.iter_mut().enumerate().take(cells + 2) {
+                *share = trust[(first + x).saturating_sub(1).min(columns - 1)].share;
+            }
+            for (cell, out) in out.chunks_exact_mut(CELL).enumerate().take(cells) {
+                let [before, own, after] = [shares[cell], shares[cell + 1], shares[cell + 2]];
+                out[0] = before + (own - before) * 0.625;
+                out[1] = before + (own - before) * 0.875;
+                out[2] = own + (after - own) * 0.125;
+                out[3] = own + (after - own) * 0.375;
+            }
+        }
+        for (i, out) in self.precisions.iter_mut().enumerate() {
+            let y = (row * CELL_ROWS + i).min(rows - 1);
+            let trust = &memory.trust[y * columns + first..][..cells];
+            for (out, trust) in out.chunks_exact_mut(CELL).zip(trust) {
+                out.fill(trust.precision);
+            }
+        }
     }
-    for cell in 0..n.div_ceil(CELL) {
-        let [before, own, after] = [shares[cell], shares[cell + 1], shares[cell + 2]];
-        let at = cell * CELL;
-        share[at] = before + (own - before) * 0.625;
-        share[at + 1] = before + (own - before) * 0.875;
-        share[at + 2] = own + (after - own) * 0.125;
-        share[at + 3] = own + (after - own) * 0.375;
-        precision[at..at + CELL].fill(memory.trust[row * columns + (first + cell).min(columns - 1)].precision);
+
+    /// For row `y` of the blocks: the rows of shares that it lies between, how far from the first to the second, and the
+    /// precisions.
+    #[inline(always)]
+    fn row(&self, y: usize) -> ([&[f32; CHUNK]; 2], f32, &[f32; CHUNK]) {
+        let row = y / CELL;
+        let part = (y % CELL) as f32 / CELL as f32 + 0.125;
+        let (above, t) = match part < 0.5 {
+            true => (row, part + 0.5),
+            false => (row + 1, part - 0.5),
+        };
+        ([&self.shares[above], &self.shares[above + 1]], t, &self.precisions[row])
     }
 }

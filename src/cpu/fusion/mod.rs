@@ -22,6 +22,8 @@ mod tests;
 mod trust;
 mod warp;
 
+pub(crate) use noise::{BINS, deviation};
+
 use innovation::{Cells, innovations};
 use merge::{Memory, merge};
 use motion::Motion;

@@ -1,7 +1,7 @@
 //! The noise of a stream by intensity, learnt from what changes between its frames.
 
 /// Intensities that noise is known at; they lie closer in the dark.
-pub(super) const BINS: usize = 24;
+pub(crate) const BINS: usize = 24;
 /// Quarter octaves of squared differences, from 2^-10 to 2^14 squared codes.
 const OCTAVES: usize = 24;
 const LEVELS: usize = 4 * OCTAVES;
@@ -18,6 +18,12 @@ const BURST: f32 = 2.0;
 #[inline(always)]
 pub(super) fn bins(intensity: f32) -> f32 {
     intensity.clamp(0.0, 1.0).sqrt() * (BINS - 1) as f32
+}
+
+/// The standard deviation at an intensity from 0 to 1, of the variances at each of the bins.
+pub(crate) fn deviation(variances: &[f32; BINS], intensity: f32) -> f32 {
+    let Place { bin, part } = Place::of(intensity);
+    (variances[bin] + (variances[bin + 1] - variances[bin]) * part).sqrt()
 }
 
 /// Where an intensity lies among the bins.
@@ -60,6 +66,9 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    /// What it takes.
+    pub const BYTES: usize = BINS * LEVELS * size_of::<u32>();
+
     /// Forgets what was counted.
     pub fn clear(&mut self) {
         for row in self.counts.iter_mut() {
@@ -74,6 +83,17 @@ impl Histogram {
         // A float's exponent with two bits of its fraction counts quarter octaves.
         let level = (square.max(0.0).to_bits() >> 21) as i32 - ((127 + LOWEST) << 2);
         self.counts[bin.min(BINS - 1)][level.clamp(0, LEVELS as i32 - 1) as usize] += 1;
+    }
+
+    /// Becomes what others have counted together.
+    pub fn sum<'a>(&mut self, others: impl Iterator<Item = &'a Histogram>) {
+        self.clear();
+        for other in others {
+            let counts = self.counts.as_flattened_mut().iter_mut();
+            for (count, other) in counts.zip(other.counts.as_flattened()) {
+                *count += other;
+            }
+        }
     }
 
     /// The `quantile` of a bin; `None` where too little was counted.

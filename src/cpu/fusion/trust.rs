@@ -53,9 +53,25 @@ const STRIP: usize = 8;
 /// Cells of a row that are worked on together.
 const CHUNK: usize = 64;
 
+/// What one task counts of its rows of cells, all in whole numbers: their sums do not depend on how rows are divided.
+#[derive(Default)]
+struct Tally {
+    /// Texture at first, then what each of the curves is learnt from.
+    histograms: [Histogram; 3],
+    /// The cells that the noise is learnt from.
+    flat: Vec<u32>,
+    /// Sums of their variances over time and between neighbours.
+    temporal: u64,
+    spatial: u64,
+}
+
+/// Into how many parts the rows of cells are divided for that.
+const TALLIES: usize = 4;
+
 /// What is known of a stream's noise.
 pub(super) struct Judge {
     histogram: Histogram,
+    tallies: [Tally; TALLIES],
     /// Of pixels, of cells' means, of means over 3 × 3 cells.
     curves: [Curve; 3],
     /// For each cell the squared gradient of the memory, then the mean square over 3 × 3 cells.
@@ -66,8 +82,6 @@ pub(super) struct Judge {
     /// For each row of cells their squares over their variances, `columns` of each kind: of pixels, of the cell's means, of
     /// means over 3 × 3 cells; and the variances of pixels.
     ratios: Vec<f32>,
-    /// The cells that the noise is learnt from.
-    flat: Vec<u32>,
     columns: usize,
     rows: usize,
 }
@@ -77,14 +91,21 @@ impl Judge {
     /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
     pub fn new(columns: usize, rows: usize) -> Result<Self> {
         let cells = columns * rows;
+        let tally = || {
+            let rows = rows.div_ceil(TALLIES).div_ceil(SAMPLED) + 1;
+            Ok(Tally {
+                flat: try_filled(0, rows * columns)?,
+                ..Tally::default()
+            })
+        };
         Ok(Self {
             histogram: Histogram::default(),
+            tallies: [tally()?, tally()?, tally()?, tally()?],
             curves: LEAST.map(Curve::new),
             texture: try_filled(0.0, cells)?,
             broad: try_filled(0.0, cells)?,
             bins: try_filled(0.0, cells)?,
             ratios: try_filled(0.0, 4 * cells)?,
-            flat: try_filled(0, rows.div_ceil(SAMPLED) * columns)?,
             columns,
             rows,
         })
@@ -92,7 +113,9 @@ impl Judge {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.texture.len() * (4 + 4 + 4 + 16) + 4 * self.flat.capacity()
+        let histograms = 1 + self.tallies.iter().map(|t| t.histograms.len()).sum::<usize>();
+        let flat: usize = self.tallies.iter().map(|t| 4 * t.flat.capacity()).sum();
+        self.texture.len() * (4 + 4 + 4 + 16) + flat + histograms * Histogram::BYTES
     }
 
     /// Whether a stream's noise was seen.
@@ -117,9 +140,8 @@ impl Judge {
         trust: &mut [Trust],
     ) -> f32 {
         self.look(pool, capabilities, cells, half);
-        self.find_flat();
-        let encoded = self.encoded(cells);
-        let noise = self.learn(cells, DEVIATIONS.0 + (DEVIATIONS.1 - DEVIATIONS.0) * encoded);
+        let encoded = self.find_flat(pool, cells);
+        let noise = self.learn(pool, cells, DEVIATIONS.0 + (DEVIATIONS.1 - DEVIATIONS.0) * encoded);
         let wider = 1.0 + ENCODED * encoded;
         let (columns, rows, broad, bins) = (self.columns, self.rows, &self.broad, &self.bins);
         let out = Disjoint::new(&mut self.ratios);
@@ -179,45 +201,54 @@ impl Judge {
         });
     }
 
-    /// Marks the cells with the least texture for their intensity.
-    fn find_flat(&mut self) {
-        let columns = self.columns;
-        self.histogram.clear();
+    /// Marks the cells with the least texture for their intensity. Returns how far their noise is an encoder's, from 0 to 1.
+    fn find_flat(&mut self, pool: &Pool, cells: &Cells) -> f32 {
+        let (columns, rows, texture, bins) = (self.columns, self.rows, &self.texture, &self.bins);
         // A part of the rows will do for what the histograms tell.
-        let looked_at = (0..self.rows)
-            .step_by(SAMPLED)
-            .flat_map(|row| row * columns..(row + 1) * columns);
-        for i in looked_at.clone() {
-            self.histogram.add(self.bins[i], self.texture[i]);
-        }
+        let looked_at = |part: usize| {
+            let first = (part * rows / TALLIES).next_multiple_of(SAMPLED);
+            (first..(part + 1) * rows / TALLIES).step_by(SAMPLED)
+        };
+        count(pool, &mut self.tallies, |part, tally| {
+            let [histogram, ..] = &mut tally.histograms;
+            histogram.clear();
+            for row in looked_at(part) {
+                let row = row * columns..(row + 1) * columns;
+                for (&bin, &texture) in bins[row.clone()].iter().zip(&texture[row]) {
+                    histogram.add(bin, texture);
+                }
+            }
+        });
+        self.histogram.sum(self.tallies.iter().map(|t| &t.histograms[0]));
         let mut limit = Curve::new(0.0);
         limit.learn(&self.histogram, FLAT, 1.0);
-        self.flat.clear();
-        for i in looked_at {
-            if self.texture[i] <= limit.at(Place::at(self.bins[i])) {
-                self.flat.push(i as u32);
-            }
-        }
-    }
-
-    /// How far the noise is an encoder's, from 0 to 1.
-    fn encoded(&self, cells: &Cells) -> f32 {
-        // In whole numbers, whose sum does not depend on their order.
         let fixed = |square: f32| u64::from((square.min(MOST_SQUARE) * SQUARE_UNITS + 0.5) as u32);
-        let (mut temporal, mut spatial) = (0, 0);
-        for &i in &self.flat {
-            let (i, x) = (i as usize, i as usize % self.columns);
-            let row = cells.row(i / self.columns);
-            let most = 4.0 * self.curves[0].at(Place::at(self.bins[i]));
-            temporal += fixed((row.energy[x] / (1.0 + row.spread[x])).min(most));
-            spatial += fixed(row.detail[x] + LEAST_DETAIL);
-        }
+        let noise = &self.curves[0];
+        count(pool, &mut self.tallies, |part, tally| {
+            (tally.temporal, tally.spatial) = (0, 0);
+            tally.flat.clear();
+            for y in looked_at(part) {
+                let row = cells.row(y);
+                for x in 0..columns {
+                    let i = y * columns + x;
+                    let place = Place::at(bins[i]);
+                    if texture[i] <= limit.at(place) {
+                        tally.flat.push(i as u32);
+                        let most = 4.0 * noise.at(place);
+                        tally.temporal += fixed((row.energy[x] / (1.0 + row.spread[x])).min(most));
+                        tally.spatial += fixed(row.detail[x] + LEAST_DETAIL);
+                    }
+                }
+            }
+        });
+        let sum = |of: fn(&Tally) -> u64| self.tallies.iter().map(of).sum::<u64>();
+        let (temporal, spatial) = (sum(|t| t.temporal), sum(|t| t.spatial));
         let ratio = (temporal as f64 / spatial.max(1) as f64) as f32;
         ((ratio - RATIO.0) / (RATIO.1 - RATIO.0)).clamp(0.0, 1.0)
     }
 
     /// Learns the noise from the flat cells; returns what this very frame is judged by.
-    fn learn(&mut self, cells: &Cells, deviations: f32) -> [Curve; 3] {
+    fn learn(&mut self, pool: &Pool, cells: &Cells, deviations: f32) -> [Curve; 3] {
         // The normal distribution by a logistic one, and χ² by the cube of a normal one (Wilson, Hilferty 1931).
         let quantile = 1.0 / (1.0 + (-1.702 * deviations).exp());
         let of_mean = |samples: f32| {
@@ -225,21 +256,35 @@ impl Judge {
             (1.0 - variance + deviations * variance.sqrt()).powi(3)
         };
         let shares = [of_mean(SAMPLES[0]), of_mean(SAMPLES[1]), of_mean(SAMPLES[1])];
-        [0, 1, 2].map(|which| {
-            self.histogram.clear();
-            for &i in &self.flat {
-                let (i, x) = (i as usize, i as usize % self.columns);
-                let row = cells.row(i / self.columns);
-                let square = match which {
-                    0 => row.energy[x] / (1.0 + row.spread[x]),
-                    1 => square(&row.means.map(|means| means[x])) / (1.0 + row.spread[x]),
-                    _ => self.broad[i],
-                };
-                self.histogram.add(self.bins[i], square);
+        let (columns, broad, bins) = (self.columns, &self.broad, &self.bins);
+        count(pool, &mut self.tallies, |_, tally| {
+            let [pixels, means, broads] = &mut tally.histograms;
+            [&mut *pixels, means, broads].into_iter().for_each(Histogram::clear);
+            for &i in &tally.flat {
+                let (i, x) = (i as usize, i as usize % columns);
+                let row = cells.row(i / columns);
+                let own = 1.0 + row.spread[x];
+                pixels.add(bins[i], row.energy[x] / own);
+                means.add(bins[i], square(&row.means.map(|means| means[x])) / own);
+                broads.add(bins[i], broad[i]);
             }
+        });
+        [0, 1, 2].map(|which| {
+            self.histogram.sum(self.tallies.iter().map(|t| &t.histograms[which]));
             self.curves[which].learn(&self.histogram, quantile, shares[which])
         })
     }
+}
+
+/// Has each task count in its own tally.
+#[allow(unsafe_code)]
+fn count(pool: &Pool, tallies: &mut [Tally; TALLIES], work: impl Fn(usize, &mut Tally) + Sync) {
+    let tallies = Disjoint::new(&mut tallies[..]);
+    pool.run(TALLIES, &|part| {
+        // SAFETY: each task has its own.
+        let tally = unsafe { tallies.part(part..part + 1) };
+        work(part, &mut tally[0]);
+    });
 }
 
 vectorised! {

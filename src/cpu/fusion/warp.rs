@@ -2,6 +2,7 @@
 
 use super::motion::{BLOCK, Motion, PARTS, Vector};
 use crate::cpu::colour::Planes;
+use crate::cpu::memory::prefetch;
 
 /// How far a block is moved: whole pixels, and the weights of the four pixels around a place between pixels
 /// (Catmull–Rom), `None` where no part of a pixel is left.
@@ -69,6 +70,18 @@ pub(super) const CHUNK: usize = 256;
 
 /// A chunk of a row of blocks.
 pub(super) type Moved = [[f32; CHUNK]; BLOCK];
+
+/// Asks for the pixels of a chunk that begins at `from`, as far as the row goes. Rows lie apart, and there are too many of
+/// them in a row of blocks for the processor to see where each goes on.
+#[inline(always)]
+pub(super) fn prefetch_ahead(row: &[f32], from: usize) {
+    for line in row[from..].chunks(LINE).take(CHUNK / LINE) {
+        prefetch(line.as_ptr());
+    }
+}
+
+/// Numbers of a line of a cache.
+const LINE: usize = 16;
 
 /// The memory of the frame before, and how it moved.
 pub(super) struct Past<'a> {

@@ -29,6 +29,9 @@ struct Surface {
 };
 
 // Mirrors Settings of launch.rs.
+// Intensities that noise is known at; they lie closer in the dark.
+enum { BINS = 24 };
+
 struct Settings {
     u32 ratio;
     float strength, most;
@@ -36,6 +39,9 @@ struct Settings {
     u64 luma_in, luma_out;
     u32 cut, repeated;
     Surface input, output;
+    // Variances by intensity, as the stream's memory has learnt them, if it has.
+    float noise[BINS];
+    u32 noise_known, unused;
 };
 
 struct Rgb {

@@ -147,6 +147,11 @@ KERNEL(fuse_merge, FusionArguments, 4) {
     const u32 x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     const u32 width = a.width, height = a.height, plane = width * height, at = y * width + x;
     if (x >= width || y >= height) return;
+    if (at < BINS) {
+        const State *state = state_of(a);
+        settings->noise[at] = state->learnt[0][at];
+        if (at == 0) settings->noise_known = state->known[0];
+    }
     if (is_repeated(a)) {
         UNROLL
         for (u32 c = 0; c < 3; ++c) {
@@ -180,10 +185,11 @@ KERNEL(fuse_merge, FusionArguments, 4) {
         const u32 k = x % CELL;
         const u32 first = k < 2 ? column - min(column, 1u) : column, second = k < 2 ? column : min(column + 1, columns - 1);
         const Trust *trust = (const Trust *)a.trust;
-        const float left = load(&trust[above * columns + first].share), right = load(&trust[above * columns + second].share);
-        const float low = left + (load(&trust[below * columns + first].share) - left) * t;
-        const float high = right + (load(&trust[below * columns + second].share) - right) * t;
-        const float share = low + (high - low) * (k < 2 ? 0.625f + 0.25f * (float)k : 0.125f + 0.25f * (float)(k - 2));
+        const float along = k < 2 ? 0.625f + 0.25f * (float)k : 0.125f + 0.25f * (float)(k - 2);
+        const float left = load(&trust[above * columns + first].share), low = load(&trust[below * columns + first].share);
+        const float high = left + (load(&trust[above * columns + second].share) - left) * along;
+        const float deep = low + (load(&trust[below * columns + second].share) - low) * along;
+        const float share = high + (deep - high) * t;
         const float precision = load(&trust[row * columns + column].precision);
         const float variances =
             (d[0] * d[0] + d[1] * d[1] + d[2] * d[2]) * (CODES / 3.0f) * precision * before / (before + 1.0f);

@@ -108,7 +108,7 @@ DEVICE u32 cells_across(const FusionArguments &a) { return (a.width + CELL - 1) 
 DEVICE u32 cells_down(const FusionArguments &a) { return (a.height + CELL - 1) / CELL; }
 
 // Noise: variances of 8-bit codes by intensity.
-enum { BINS = 24, CLASSES = 96, CURVES = 3 };
+enum { CLASSES = 96, CURVES = 3 };
 
 #define LEAST_OF_PIXELS 0.1f
 #define LEAST_OF_MEANS 0.02f

@@ -4,6 +4,7 @@
 
 use std::ffi::c_void;
 
+use crate::cpu::NOISE_BINS;
 use crate::frame::DeviceFrame;
 
 /// A file of kernels.
@@ -133,9 +134,15 @@ pub(crate) struct Settings {
     pub input: Surface,
     /// The frame that goes out.
     pub output: Surface,
+    /// Once frames are fused: variances by intensity, in squared codes of 8 bits, if `noise_known` is 1.
+    pub noise: [f32; NOISE_BINS],
+    /// Whether the stream's noise is known.
+    pub noise_known: u32,
+    /// 0.
+    pub unused: u32,
 }
 
-// SAFETY: numbers of 4, 4, 4, 4, 8, 8, 4, 4, 48 and 48 bytes, each aligned where it stands.
+// SAFETY: numbers of 4, 4, 4, 4, 8, 8, 4, 4, 48, 48, 96, 4 and 4 bytes, each aligned where it stands.
 unsafe impl Plain for Settings {}
 
 impl Settings {

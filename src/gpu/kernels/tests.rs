@@ -338,7 +338,7 @@ fn guided_filter_as_on_the_processor() {
         let (ran, output, host_mean) = host_compose(&host, storage, &geometry, &input, &image, (&r, &l), strength);
         let mut expected = input.blank();
         let mut guide = Guide::new(&geometry).unwrap();
-        guide.fit(&pool, Capabilities::at(Level::Portable), &image, &r, &l);
+        guide.fit(&pool, Capabilities::at(Level::Portable), &image, &r, Some(&l));
         let relit = Relit::Guided(&guide);
         let mean = cpu::compose(
             &pool,

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use crate::backend::{DeviceId, Executor, MemoryFigures, Meter, none_pending, pending};
-use crate::cpu::{luma_mean, most_frames};
+use crate::cpu::{NOISE_BINS, luma_mean, most_frames, noise_deviation};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{DeviceFrame, Frame, FrameMut, RawStream};
 use crate::gpu::driver::{Device, Entered, Graph, Pinned, StreamHandle};
@@ -48,6 +48,8 @@ pub(crate) struct GpuExecutor {
     /// What the block of settings holds where steps are executed one by one.
     current: Settings,
     cut: bool,
+    /// The stream's noise as the last fused frame left it.
+    noise: Option<[f32; NOISE_BINS]>,
     timings: Timings,
     thumbnail: Thumbnail,
     /// Planes on their way to `read`.
@@ -111,6 +113,7 @@ impl GpuExecutor {
             filled: false,
             current: Settings::default(),
             cut: false,
+            noise: None,
             timings: Timings::default(),
             thumbnail: Thumbnail::new(&device, &streams.compute, &workspace.geometry.spec)?,
             transfer: Pinned::new(&device, workspace.planes.image.bytes())?,
@@ -271,8 +274,10 @@ impl GpuExecutor {
         let results = self.slots[slot].results()?;
         let geometry = &self.workspace.geometry;
         let (width, height) = geometry.working;
+        let luma_in = luma_mean(results.luma_in, width * height);
         Ok(Report {
-            luma_in: luma_mean(results.luma_in, width * height),
+            luma_in,
+            noise: results.noise.map(|noise| noise_deviation(&noise, luma_in)),
             luma_out: luma_mean(results.luma_out, geometry.spec.width * geometry.spec.height),
             cut: results.cut,
             ..Report::default()
@@ -321,7 +326,7 @@ impl Stages for GpuExecutor {
             let streams = this.streams.clone();
             this.slots[0].upload(input, &streams.upload, &streams.compute)?;
             this.current = this.settings(&Plan::single(Parameters::default()), this.slots[0].surfaces());
-            this.cut = false;
+            (this.cut, this.noise) = (false, None);
             this.resend()?;
             this.timed(Stage::Ingest, |workspace, streams| {
                 workspace.launch_ingest(STAGED, &streams.compute)
@@ -350,7 +355,8 @@ impl Stages for GpuExecutor {
                 this.filled = true;
                 let compute = this.streams.compute.clone();
                 this.slots[0].request_results(&this.workspace.settings, &compute)?;
-                this.cut = this.report(0)?.cut;
+                let results = this.slots[0].results()?;
+                (this.cut, this.noise) = (results.cut, results.noise);
             }
             Ok(())
         })
@@ -358,6 +364,10 @@ impl Stages for GpuExecutor {
 
     fn cut(&self) -> bool {
         self.cut
+    }
+
+    fn noise(&self, luma: f32) -> Option<f32> {
+        self.noise.map(|noise| noise_deviation(&noise, luma))
     }
 
     fn compose(&mut self, _input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {

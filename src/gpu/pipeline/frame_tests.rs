@@ -197,7 +197,7 @@ fn streams_come_out_as_on_the_processor() {
         let [mut stepped, mut overlapped, mut on_device] = [0, 1, 2].map(|_| backends.prepare(spec, max_pixels).1);
         assert!(cpu.remembers() && gpu.remembers());
         let [mut from, mut to] = [0, 1].map(|_| backends.gpu.device_buffer(&spec).unwrap());
-        let mut replayed = Vec::new();
+        let (mut replayed, mut told) = (Vec::new(), 0);
         for (t, (offset, plan)) in stream().into_iter().enumerate() {
             let what = format!("{precision:?} {} {size:?} {max_pixels}, frame {t}", format.name());
             let input = Picture::scene(spec, offset, t as u32);
@@ -210,16 +210,25 @@ fn streams_come_out_as_on_the_processor() {
             for (a, b) in [(report.luma_in, own.luma_in), (report.luma_out, own.luma_out)] {
                 assert!((a - b).abs() < 2e-3, "{what}: mean lumas {a}, {b}");
             }
+            assert_eq!(own.noise.is_some(), report.noise.is_some(), "{what}: noise");
+            if let (Some(a), Some(b)) = (report.noise, own.noise) {
+                assert!((a / b - 1.0).abs() < 0.02, "{what}: noise {a}, {b}");
+                told += 1;
+            }
             let mut picture = Picture::black(spec);
             let timed = stepped
                 .process_timed(&input.frame(), &mut picture.frame_mut(), &plan)
                 .unwrap();
             assert!(picture == output, "{what}, stage by stage");
-            assert_eq!(timed.cut, own.cut, "{what}, stage by stage");
+            assert_eq!((timed.cut, timed.noise), (own.cut, own.noise), "{what}, stage by stage");
             from.upload(&input.frame()).unwrap();
             let (from, to_frame) = (from.frame().unwrap(), to.frame().unwrap());
             let report = on_device.process_device(&from, &to_frame, None, &plan, None).unwrap();
-            assert_eq!(report.cut, own.cut, "{what}, in device memory");
+            assert_eq!(
+                (report.cut, report.noise),
+                (own.cut, own.noise),
+                "{what}, in device memory"
+            );
             to.download(&mut picture.frame_mut()).unwrap();
             assert!(picture == output, "{what}, in device memory");
             overlapped.submit(&input.frame(), &plan).unwrap();
@@ -230,6 +239,7 @@ fn streams_come_out_as_on_the_processor() {
             }
             replayed.push(output);
         }
+        assert!(told > 8, "the noise was told {told} times");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 use std::sync::Arc;
 
+use crate::cpu::NOISE_BINS;
 use crate::error::Result;
 use crate::frame::{Frame, FrameMut, FrameSpec, MAX_PLANES};
 use crate::gpu::driver::{Buffer, Device, Event, Pinned, Stream, StreamHandle};
@@ -96,6 +97,8 @@ pub(crate) struct Results {
     pub luma_out: u64,
     /// Whether it shows another scene than the frame before.
     pub cut: bool,
+    /// The stream's noise: variances by intensity, where they are known.
+    pub noise: Option<[f32; NOISE_BINS]>,
 }
 
 impl Slot {
@@ -165,11 +168,14 @@ impl Slot {
         self.computed.synchronize()?;
         let bytes = self.results.read();
         let sum = |at: usize| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let cut = offset_of!(Settings, cut);
+        let word = |at: usize| std::array::from_fn(|i| bytes[at + i]);
+        let flag = |at: usize| word(at) != [0; size_of::<u32>()];
+        let noise = |i: usize| f32::from_ne_bytes(word(offset_of!(Settings, noise) + i * size_of::<f32>()));
         Ok(Results {
             luma_in: sum(offset_of!(Settings, luma_in)),
             luma_out: sum(offset_of!(Settings, luma_out)),
-            cut: bytes[cut..cut + size_of::<u32>()] != [0; size_of::<u32>()],
+            cut: flag(offset_of!(Settings, cut)),
+            noise: flag(offset_of!(Settings, noise_known)).then(|| std::array::from_fn(noise)),
         })
     }
 
