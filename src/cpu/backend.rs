@@ -132,6 +132,8 @@ fn unsupported(precision: Precision, capabilities: Capabilities) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stages::unfold;
+    use crate::testing::{Picture, spec};
 
     /// The picture that a pack makes of a dark one with noise and lamps.
     fn bright(pack: &Pack, precision: Precision, threads: usize) -> Result<Vec<u8>> {
@@ -192,6 +194,44 @@ mod tests {
                 let case = format!("{name} in {}", precision.name());
                 println!("{case}: {psnr:.1} dB");
                 assert!(psnr >= least[i] && psnr.is_finite(), "{case}: {psnr} dB");
+            }
+        }
+    }
+
+    /// A pack with a single round runs as one network. It gives what the subnetworks give one after the other, with a native
+    /// and with a reduced working size, and their quantities can still be read.
+    #[test]
+    fn a_round_in_one_go_is_the_subnetworks_one_after_the_other() {
+        let pack = Pack::open("video").unwrap();
+        let picture = Picture::dark(spec(PixelFormat::Nv12, (250, 134)), 3);
+        let backend = CpuBackend::new(&pack, Precision::Fp32, 0).unwrap();
+        let plan = Plan::single(Parameters {
+            ratio: 3.5,
+            ..Parameters::default()
+        });
+        for longest in [0, 120] {
+            let geometry = Geometry::new(picture.spec, longest, pack.manifest().multiple);
+            let (mut whole, mut apart) = (
+                backend.executor(&geometry).unwrap(),
+                backend.executor(&geometry).unwrap(),
+            );
+            let bytes = Executor::bytes(&whole);
+            let [mut one, mut four] = [(); 2].map(|()| Picture::black(picture.spec));
+            Executor::process(&mut whole, &picture.frame(), &mut one.frame_mut(), &plan).unwrap();
+            assert_eq!(Executor::bytes(&whole), bytes, "it needs no planes of P and Q");
+            unfold(
+                &mut apart,
+                &Step::OF_ROUND,
+                &picture.frame(),
+                &plan,
+                &mut four.frame_mut(),
+            )
+            .unwrap();
+            assert_eq!(one.difference(&four), 0.0, "{longest}: the pictures differ");
+            assert!(one.mean() > picture.mean(), "{longest}: nothing was lifted");
+            for quantity in [Quantity::P, Quantity::Q, Quantity::R, Quantity::L, Quantity::Adjusted] {
+                let [a, b] = [&mut whole, &mut apart].map(|e| Executor::read(e, quantity).unwrap());
+                assert!(a == b && a.iter().any(|&v| v > 0.0), "{longest}: {quantity:?} differs");
             }
         }
     }

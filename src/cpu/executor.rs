@@ -26,14 +26,31 @@ pub(crate) struct CpuExecutor {
     geometry: Geometry,
     workspace: Workspace,
     image: Planes,
-    p: Planes,
-    q: Planes,
+    /// R; after a round in one go `L'·R`.
     r: Planes,
+    /// L, in whose place the fusion works before it.
     l: Planes,
-    adjusted: Planes,
+    /// What only subnetworks that run apart need, from the first time on.
+    apart: Option<Apart>,
+    /// The ratio of a round in one go, whose result is in `r`.
+    lit: Option<f32>,
     guide: Option<Guide>,
     fusion: Fusion,
     cut: bool,
+}
+
+/// What subnetworks that run apart hand to each other.
+struct Apart {
+    p: Planes,
+    q: Planes,
+    adjusted: Planes,
+}
+
+impl Apart {
+    fn bytes(&self) -> usize {
+        let planes = [&self.p, &self.q, &self.adjusted];
+        planes.iter().map(|p| 4 * p.data.len()).sum()
+    }
 }
 
 impl CpuExecutor {
@@ -48,21 +65,24 @@ impl CpuExecutor {
         pool: Pool,
     ) -> Result<Self> {
         let planes = |channels| Planes::new(channels, geometry.padded);
+        let (steps, through_time) = match networks.have_round() {
+            true => ([Step::Round].into(), [Step::Fuse, Step::Round].into()),
+            false => (steps, steps_through_time().into()),
+        };
         Ok(Self {
             workspace: networks.workspace(geometry.padded, pool.threads())?,
             networks,
             steps,
-            steps_through_time: steps_through_time().into(),
+            steps_through_time: through_time,
             precisions,
             capabilities,
             pool,
             geometry: *geometry,
             image: planes(3)?,
-            p: planes(3)?,
-            q: planes(1)?,
             r: planes(3)?,
             l: planes(1)?,
-            adjusted: planes(1)?,
+            apart: None,
+            lit: None,
             guide: match geometry.is_reduced() {
                 true => Some(Guide::new(geometry)?),
                 false => None,
@@ -74,14 +94,65 @@ impl CpuExecutor {
 }
 
 impl CpuExecutor {
+    /// Executes a step of one subnetwork, or the update.
+    fn run_apart(&mut self, step: Step, ratio: f32) -> Result<()> {
+        if self.apart.is_none() {
+            let planes = |channels| Planes::new(channels, self.geometry.padded);
+            self.apart = Some(Apart {
+                p: planes(3)?,
+                q: planes(1)?,
+                adjusted: planes(1)?,
+            });
+        }
+        let Self {
+            networks,
+            pool,
+            workspace,
+            image,
+            r,
+            l,
+            apart: Some(Apart { p, q, adjusted }),
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        self.lit = None;
+        match step {
+            Step::Decompose => {
+                let inputs = [&image.data[..]];
+                networks.run(Subnetwork::Decomposition, pool, workspace, inputs, [p, q])
+            }
+            Step::Update { gamma, lambda } => {
+                update(pool, self.capabilities, gamma, lambda, image, r, l, p, q);
+                Ok(())
+            }
+            Step::Restore => {
+                let inputs = [&p.data[..], &q.data[..]];
+                networks.run(Subnetwork::Restoration, pool, workspace, inputs, [r])
+            }
+            Step::Illuminate => {
+                let inputs = [&q.data[..]];
+                networks.run(Subnetwork::Illumination, pool, workspace, inputs, [l])
+            }
+            Step::Adjust => {
+                let inputs = [&l.data[..], &[ratio]];
+                networks.run(Subnetwork::Adjustment, pool, workspace, inputs, [adjusted])
+            }
+            Step::Fuse | Step::Round => Ok(()),
+        }
+    }
+
     /// Takes the planes of I `[3, h, w]`, of the working size, in the place of a frame.
     pub fn fill(&mut self, image: &[f32]) {
         self.image.fill(self.geometry.working, image);
     }
 
-    /// The rows of a frame as it stands, without padding: of I and R each channel, and of L'.
+    /// The rows of a frame as it stands after the subnetworks have run apart, without padding: of I and R each channel, and of
+    /// L'.
     pub fn rows(&self) -> impl Iterator<Item = [&[f32]; 7]> {
         let (width, height) = self.geometry.working;
+        let adjusted = self.apart.as_ref().map(|apart| &apart.adjusted);
         (0..height).map(move |y| {
             let row = |planes, c| &Planes::row(planes, c, y)[..width];
             let (i, r) = (&self.image, &self.r);
@@ -92,7 +163,7 @@ impl CpuExecutor {
                 row(r, 0),
                 row(r, 1),
                 row(r, 2),
-                row(&self.adjusted, 0),
+                adjusted.map_or(&[], |adjusted| row(adjusted, 0)),
             ]
         })
     }
@@ -115,11 +186,8 @@ impl Stages for CpuExecutor {
             pool,
             workspace,
             image,
-            p,
-            q,
             r,
             l,
-            adjusted,
             fusion,
             ..
         } = self;
@@ -133,26 +201,11 @@ impl Stages for CpuExecutor {
                 };
                 Ok(())
             }
-            Step::Decompose => {
-                let inputs = [&image.data[..]];
-                networks.run(Subnetwork::Decomposition, pool, workspace, inputs, [p, q])
+            Step::Round => {
+                self.lit = Some(plan.parameters.ratio);
+                networks.run_round(pool, workspace, image, plan.parameters.ratio, r)
             }
-            Step::Update { gamma, lambda } => {
-                update(pool, self.capabilities, gamma, lambda, image, r, l, p, q);
-                Ok(())
-            }
-            Step::Restore => {
-                let inputs = [&p.data[..], &q.data[..]];
-                networks.run(Subnetwork::Restoration, pool, workspace, inputs, [r])
-            }
-            Step::Illuminate => {
-                let inputs = [&q.data[..]];
-                networks.run(Subnetwork::Illumination, pool, workspace, inputs, [l])
-            }
-            Step::Adjust => {
-                let inputs = [&l.data[..], &[plan.parameters.ratio]];
-                networks.run(Subnetwork::Adjustment, pool, workspace, inputs, [adjusted])
-            }
+            _ => self.run_apart(step, plan.parameters.ratio),
         }
     }
 
@@ -165,10 +218,14 @@ impl Stages for CpuExecutor {
     }
 
     fn compose(&mut self, input: &Frame<'_>, strength: f32, output: &mut FrameMut<'_>) -> Result<f32> {
+        let adjusted = match self.lit {
+            Some(_) => None,
+            None => self.apart.as_ref().map(|apart| &apart.adjusted),
+        };
         let relit = match &mut self.guide {
-            None => Relit::Native(&self.r, Some(&self.adjusted)),
+            None => Relit::Native(&self.r, adjusted),
             Some(guide) => {
-                guide.fit(&self.pool, self.capabilities, &self.image, &self.r, &self.adjusted);
+                guide.fit(&self.pool, self.capabilities, &self.image, &self.r, adjusted);
                 Relit::Guided(guide)
             }
         };
@@ -176,15 +233,26 @@ impl Stages for CpuExecutor {
     }
 
     fn read(&mut self, quantity: Quantity) -> Result<Vec<f32>> {
-        let planes = match quantity {
-            Quantity::Image => &self.image,
-            Quantity::P => &self.p,
-            Quantity::Q => &self.q,
-            Quantity::R => &self.r,
-            Quantity::L => &self.l,
-            Quantity::Adjusted => &self.adjusted,
+        let working = self.geometry.working;
+        if quantity == Quantity::Image {
+            return Ok(self.image.crop(working));
+        }
+        // A round in one go leaves no more than its result.
+        if let Some(ratio) = self.lit {
+            for step in Step::OF_ROUND {
+                self.run_apart(step, ratio)?;
+            }
+        }
+        let planes = match (quantity, &self.apart) {
+            (Quantity::P, Some(apart)) => &apart.p,
+            (Quantity::Q, Some(apart)) => &apart.q,
+            (Quantity::Adjusted, Some(apart)) => &apart.adjusted,
+            (Quantity::R, _) => &self.r,
+            (Quantity::L, _) => &self.l,
+            // Before the first frame.
+            _ => &self.image,
         };
-        Ok(planes.crop(self.geometry.working))
+        Ok(planes.crop(working))
     }
 }
 
@@ -202,9 +270,10 @@ impl Executor for CpuExecutor {
     }
 
     fn bytes(&self) -> usize {
-        let planes = [&self.image, &self.p, &self.q, &self.r, &self.l, &self.adjusted];
+        let planes = [&self.image, &self.r, &self.l];
         let planes: usize = planes.iter().map(|p| 4 * p.data.len()).sum();
-        self.workspace.bytes() + planes + self.fusion.bytes() + self.guide.as_ref().map_or(0, Guide::bytes)
+        let apart = self.apart.as_ref().map_or(0, Apart::bytes);
+        self.workspace.bytes() + planes + apart + self.fusion.bytes() + self.guide.as_ref().map_or(0, Guide::bytes)
     }
 
     fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>, plan: &Plan) -> Result<Report> {

@@ -23,16 +23,21 @@ pub enum Step {
     Illuminate,
     /// L' = Adjustment(L, ratio).
     Adjust,
+    /// L'·R in one go: the steps [`OF_ROUND`](Step::OF_ROUND), on a backend that runs them as one network.
+    Round,
 }
 
 impl Step {
+    /// What [`Step::Round`] is, step by step.
+    pub const OF_ROUND: [Step; 4] = [Step::Decompose, Step::Restore, Step::Illuminate, Step::Adjust];
+
     /// The stage whose time this step counts towards.
     pub const fn stage(self) -> Stage {
         match self {
             Step::Fuse => Stage::Fuse,
             Step::Decompose => Stage::Decompose,
             Step::Update { .. } => Stage::Update,
-            Step::Restore => Stage::Restore,
+            Step::Restore | Step::Round => Stage::Restore,
             Step::Illuminate => Stage::Illuminate,
             Step::Adjust => Stage::Adjust,
         }
@@ -57,13 +62,7 @@ pub fn steps(schedule: &Schedule) -> Vec<Step> {
 /// The steps of a frame of a stream with a memory: one round stands for all of [`steps`], since earlier frames have
 /// refined the picture.
 pub fn steps_through_time() -> Vec<Step> {
-    vec![
-        Step::Fuse,
-        Step::Decompose,
-        Step::Restore,
-        Step::Illuminate,
-        Step::Adjust,
-    ]
+    [Step::Fuse].into_iter().chain(Step::OF_ROUND).collect()
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ fn made_by(step: Option<Step>) -> &'static [(&'static str, Quantity)] {
         Some(Step::Restore) => &[("r#", Quantity::R)],
         Some(Step::Illuminate) => &[("l#", Quantity::L)],
         Some(Step::Adjust) => &[("l_adjusted", Quantity::Adjusted)],
+        Some(Step::Round) => &[],
     }
 }
 

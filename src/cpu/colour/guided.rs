@@ -53,14 +53,15 @@ impl Guide {
         4 * (self.fitted.data.len() + self.smooth.data.len()) + 8 * (self.columns.len() + self.rows.len())
     }
 
-    /// Fits the lines from `image` (I) to `clamp(illumination · reflectance)` (E).
+    /// Fits the lines from `image` (I) to `clamp(illumination · reflectance)` (E); without an illumination the reflectance is
+    /// lit already.
     pub fn fit(
         &mut self,
         pool: &Pool,
         capabilities: Capabilities,
         image: &Planes,
         reflectance: &Planes,
-        illumination: &Planes,
+        illumination: Option<&Planes>,
     ) {
         let (width, height) = (self.fitted.width, self.fitted.height);
         let strips = height.div_ceil(STRIP);
@@ -144,11 +145,11 @@ fn positions(full: usize, working: usize) -> Result<Vec<(u32, f32)>> {
 }
 
 vectorised! {
-    fn fit_row(image: &Planes, r: &Planes, l: &Planes, c: usize, y: usize, a: &mut [f32], b: &mut [f32]) = fit_row_body
+    fn fit_row(image: &Planes, r: &Planes, l: Option<&Planes>, c: usize, y: usize, a: &mut [f32], b: &mut [f32]) = fit_row_body
 }
 
 #[inline(always)]
-fn fit_row_body(image: &Planes, r: &Planes, l: &Planes, c: usize, y: usize, a: &mut [f32], b: &mut [f32]) {
+fn fit_row_body(image: &Planes, r: &Planes, l: Option<&Planes>, c: usize, y: usize, a: &mut [f32], b: &mut [f32]) {
     const SIDE: usize = 2 * RADIUS + 1;
     const SHARE: f32 = 1.0 / (SIDE * SIDE) as f32;
     let (width, height) = (a.len(), image.height.min(r.height));
@@ -158,10 +159,14 @@ fn fit_row_body(image: &Planes, r: &Planes, l: &Planes, c: usize, y: usize, a: &
         let mut sums = [[0f32; 4]; BLOCK + 2 * RADIUS];
         for j in 0..SIDE {
             let row = (y + j).saturating_sub(RADIUS).min(height - 1);
-            let (i, r, l) = (image.row(c, row), r.row(c, row), l.row(0, row));
+            let (i, r, l) = (image.row(c, row), r.row(c, row), l.map(|l| l.row(0, row)));
             for (k, sums) in sums[..n + 2 * RADIUS].iter_mut().enumerate() {
                 let at = (x + k).saturating_sub(RADIUS).min(width - 1);
-                let (i, e) = (i[at], clamp(r[at] * l[at]));
+                let lit = match l {
+                    Some(l) => r[at] * l[at],
+                    None => r[at],
+                };
+                let (i, e) = (i[at], clamp(lit));
                 let terms = [i, e, i * i, i * e];
                 sums.iter_mut().zip(terms).for_each(|(s, t)| *s += t);
             }
@@ -220,7 +225,13 @@ mod tests {
         let mut guide = Guide::new(&geometry).unwrap();
         let pool = Pool::new(0);
         for &level in Level::available() {
-            guide.fit(&pool, Capabilities::at(level), &image, &reflectance, &illumination);
+            guide.fit(
+                &pool,
+                Capabilities::at(level),
+                &image,
+                &reflectance,
+                Some(&illumination),
+            );
             let mut input: Rgb = [[0.0; BLOCK + 4]; 3];
             let mut out = input;
             input.iter_mut().for_each(|c| c.fill(0.2));

@@ -5,8 +5,9 @@ use super::kernels::Kernels;
 use super::packing::{Plan, pack};
 use crate::cpu::threads::Pool;
 use crate::error::{Error, ErrorKind, Result};
-use crate::network::{Graph, MAX_PORTS, Port, Space, Target, invalid, lower};
-use crate::pack::onnx::Onnx;
+use crate::network::{Graph, MAX_PORTS, Space, Target, invalid, lower};
+#[cfg(test)]
+use crate::{network::Port, pack::onnx::Onnx};
 
 /// Memory for frames of one size and at most `threads` threads. `networks` share it, since they run one after the
 /// other.
@@ -52,21 +53,29 @@ impl Network {
     /// # Errors
     /// [`ErrorKind::ModelInvalid`] if the file is damaged, has weights that are no finite numbers, other inputs or
     /// outputs, or an operator or form of operator that the engine does not know; [`ErrorKind::OutOfMemory`].
+    #[cfg(test)]
     pub fn load(onnx: &[u8], inputs: &[Port<'_>], outputs: &[Port<'_>], kernels: Kernels) -> Result<Self> {
-        if inputs.len().max(outputs.len()) > MAX_PORTS {
+        Self::of(&Graph::new(&Onnx::parse(onnx)?, inputs, outputs)?, kernels)
+    }
+
+    /// Makes a network of a graph.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ModelInvalid`] for too many inputs or outputs, or a combination of operators that no plan has;
+    /// [`ErrorKind::OutOfMemory`].
+    pub fn of(graph: &Graph, kernels: Kernels) -> Result<Self> {
+        if graph.inputs.len().max(graph.outputs.len()) > MAX_PORTS {
             return Err(invalid(format!("expected at most {MAX_PORTS} inputs and outputs")));
         }
-        let onnx = Onnx::parse(onnx)?;
-        let graph = Graph::new(&onnx, inputs, outputs)?;
-        let port = |id: usize| {
+        let port = |&id: &usize| {
             let value = &graph.values[id];
             (value.channels, value.space != Space::Pooled)
         };
         Ok(Self {
-            plan: pack(lower(&graph, target(kernels))?, kernels)?,
+            plan: pack(lower(graph, target(kernels))?, kernels)?,
             kernels,
-            inputs: graph.inputs.iter().map(|&id| port(id)).collect(),
-            outputs: outputs.iter().map(|o| o.1).collect(),
+            inputs: graph.inputs.iter().map(port).collect(),
+            outputs: graph.outputs.iter().map(|id| port(id).0).collect(),
         })
     }
 

@@ -310,6 +310,9 @@ impl Workspace {
                 compute.wait(&self.l_ready)
             }
             Step::Adjust => self.enqueue(Subnetwork::Adjustment, compute),
+            Step::Round => Step::OF_ROUND
+                .into_iter()
+                .try_for_each(|step| self.issue(step, streams, alone)),
         }
     }
 }

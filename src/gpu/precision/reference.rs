@@ -92,7 +92,7 @@ pub(crate) fn night(width: usize, height: usize) -> Vec<u8> {
 fn subnetwork(step: Step) -> Option<Subnetwork> {
     match step {
         Step::Decompose => Some(Subnetwork::Decomposition),
-        Step::Fuse | Step::Update { .. } => None,
+        Step::Fuse | Step::Update { .. } | Step::Round => None,
         Step::Restore => Some(Subnetwork::Restoration),
         Step::Illuminate => Some(Subnetwork::Illumination),
         Step::Adjust => Some(Subnetwork::Adjustment),

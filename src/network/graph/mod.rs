@@ -2,6 +2,7 @@
 
 mod check;
 mod operators;
+mod round;
 mod structure;
 
 pub(crate) use structure::{Binary, Filter, Graph, MAX_CHANNELS, Node, Op, Port, Space, Unary, ValueId};

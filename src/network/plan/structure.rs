@@ -298,6 +298,34 @@ pub struct Plan<K> {
 }
 
 impl<K> Plan<K> {
+    /// Bytes that the steps read and write for each pixel of the frame: what a step touches counts once, however often it reads
+    /// it.
+    #[cfg(test)]
+    pub fn traffic(&self) -> f64 {
+        let of_image =
+            |image: &Image| (image.units.len() * image.kind.memory().lanes()) as f64 / (image.down.pow(2)) as f64;
+        let floats: f64 = (self.steps.iter())
+            .map(|step| match step {
+                Step::Conv(c) => {
+                    let gated = c.gated.as_ref().map(|g| &g.image);
+                    let others = [c.rounded.as_ref(), c.residual.as_ref(), gated].into_iter().flatten();
+                    [&c.input, &c.output].into_iter().chain(others).map(of_image).sum()
+                }
+                Step::Program(p) => {
+                    // A plane that is read as blocks holds as many numbers as one of the blocks.
+                    let units = p.units.len() + p.planes.len() + p.shuffled.len();
+                    (units * p.class.kind.lanes()) as f64 / (p.class.down.pow(2)) as f64
+                }
+                Step::Shuffle { down, .. } => (2 * LANES) as f64 / (down.pow(2)) as f64,
+                Step::Move { channels, down } => (2 * channels.len()) as f64 / (down.pow(2)) as f64,
+                Step::Round { input, output, .. } => of_image(input) + of_image(output),
+                Step::Mean { input, .. } => of_image(input),
+                Step::Pooled(_) => 0.0,
+            })
+            .sum();
+        floats * size_of::<f32>() as f64
+    }
+
     /// The same steps with what `pack` makes of each convolution's filter.
     ///
     /// # Errors
