@@ -3,8 +3,8 @@
 
     python training/check.py --model engines/lite --pictures DIR [--pictures DIR ...] [--clips DIR] [--footage DIR]
 
-Per picture: brightness rises strictly from ratio 1 to 10, ratio 1 keeps it within 10 %, pixels above 0.8
-change by less than 10 % at ratio 4 (mean over them). Made frames: grey stays grey, black stays black,
+Per picture: brightness rises strictly from ratio 1 to 10, ratio 1 keeps it within 10 %, tones keep their order at ratio 4,
+pixels above 0.8 change by less than 10 % at ratio 4 (mean over them). Made frames: grey stays grey, black stays black,
 extreme values and small sizes pass. With --footage (real clips of the night): a frame of each at the ratio that is found
 for it: tones in their order, no new clipping, no more colour in the dark and no more of the encoder's grid than a plain
 curve gives. With --clips (well-lit clips): daylight at ratio 1, and noise on
@@ -55,6 +55,11 @@ def check_pictures(report, runner, folder, limit, longest, lit):
     worst = max(away, key=lambda n: abs(away[n]))
     report.row(f"{folder.name}: brightness at ratio 1 against the input, worst", f"{100 * away[worst]:+.1f} % ({worst})",
                "10 %", abs(away[worst]) < 0.1)
+    turned = {n: figures.without_truth(images[n][None], outputs[4][n][None])["flips"] for n in images}
+    worst = max(turned, key=turned.get)
+    mean = float(np.mean(list(turned.values())))
+    report.row(f"{folder.name}: pairs of tones that turn over at ratio 4, mean",
+               f"{mean:.1f} %, worst {turned[worst]:.1f} % ({worst})", "1 %", mean <= 1)
     changes = {}
     for name, image in images.items():
         bright = image.mean(2) > BRIGHT
