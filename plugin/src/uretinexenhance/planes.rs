@@ -61,7 +61,8 @@ impl PlaneLayout {
     /// holds the part's first pixel.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidFrame`] if the part reaches out of the frame.
+    /// [`ErrorKind::InvalidFrame`] if the part reaches out of the frame, or begins within a group of pixels that share
+    /// words.
     fn cropped(mut self, crop: &VideoCropMeta, meta: &VideoMeta, info: &VideoInfo) -> Result<Self> {
         let (x, y, width, height) = crop.rect();
         let within = |start: u32, length: u32, whole| start.checked_add(length).is_some_and(|end| end <= whole);
@@ -77,6 +78,16 @@ impl PlaneLayout {
         }
         // Others are refused when the frame is made.
         if let Some(format) = PixelFormat::from_name(info.format().to_str()) {
+            if format.shares_words() && !x.is_multiple_of(6) {
+                return Err(Error::new(
+                    ErrorKind::InvalidFrame,
+                    format!(
+                        "the buffer's crop meta begins at pixel {x}: rows of {} begin at multiples of 6 only; put \
+                         videoconvert before uretinexenhance",
+                        format.name()
+                    ),
+                ));
+            }
             let planes = format.planes().min(self.count);
             for (plane, (offset, stride)) in self.planes[..planes].iter_mut().enumerate() {
                 let columns = whole_samples(x as usize, |n| format.row_bytes(plane, n));
@@ -327,7 +338,7 @@ impl<'a> WritablePlanes<'a> {
             }
         }
         // Planes may lie in any order: cut each stretch from its end, so that every plane begins where it should.
-        let mut order = [0, 1, 2];
+        let mut order: [usize; MAX_PLANES] = std::array::from_fn(|plane| plane);
         order.sort_unstable_by_key(|&plane| self.layout.planes[plane].0);
         let mut planes: [PlaneMut<'_>; MAX_PLANES] = std::array::from_fn(|_| PlaneMut {
             data: &mut [],

@@ -66,13 +66,15 @@ fn memories(buffer: &gst::BufferRef) -> Vec<*mut gst::ffi::GstMemory> {
 }
 
 /// Formats whose planes lie in another order than their components, too.
-const FORMATS: [PixelFormat; 6] = [
+const FORMATS: [PixelFormat; 8] = [
     PixelFormat::Nv12,
     PixelFormat::I420,
     PixelFormat::Yv12,
     PixelFormat::Gbr,
     PixelFormat::P010_10le,
     PixelFormat::I420_10le,
+    PixelFormat::A420,
+    PixelFormat::Gbra,
 ];
 
 #[test]
