@@ -160,12 +160,34 @@ fn inaccessible(error: glib::BoolError) -> Error {
     Error::new(ErrorKind::InvalidFrame, format!("no access to the buffer: {error}"))
 }
 
+/// The type of memory that a device shares with others.
+const DMABUF: &str = "dmabuf";
+
+/// A buffer's own memory, to be read. A frame is read several times, and reading a DMABuf can be many times slower than
+/// other memory: drivers may map it without a cache, and do not tell. So it is copied once.
+///
+/// # Errors
+/// [`ErrorKind::InvalidFrame`] if it cannot be mapped, [`ErrorKind::OutOfMemory`] if there is no room for the copy.
+fn map_memory(memory: &gst::MemoryRef) -> Result<PlaneMap<'_>> {
+    let map = memory.map_readable().map_err(inaccessible)?;
+    if !memory.is_type(DMABUF) {
+        return Ok(PlaneMap::Memory(map));
+    }
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(map.len())
+        .map_err(|e| Error::new(ErrorKind::OutOfMemory, format!("no memory for a copy of a DMABuf: {e}")))?;
+    copy.extend_from_slice(&map);
+    Ok(PlaneMap::Copied(copy))
+}
+
 /// The memories that hold a plane, mapped.
 enum PlaneMap<'a> {
     /// The buffer's own memory.
     Memory(MemoryMap<'a, Readable>),
     /// A copy of several memories, as the plane lies across them. The buffer keeps its own.
     Merged(MappedMemory<Readable>),
+    /// A copy of a DMABuf, which is not mapped any more.
+    Copied(Vec<u8>),
 }
 
 impl PlaneMap<'_> {
@@ -173,6 +195,7 @@ impl PlaneMap<'_> {
         match self {
             PlaneMap::Memory(map) => map.as_slice(),
             PlaneMap::Merged(map) => map.as_slice(),
+            PlaneMap::Copied(bytes) => bytes,
         }
     }
 }
@@ -188,7 +211,7 @@ pub(super) struct ReadablePlanes<'a> {
 }
 
 impl<'a> ReadablePlanes<'a> {
-    /// Maps the planes of a frame of `info` and `spec`. The buffer's memories stay as they are.
+    /// Maps the planes of a frame of `info` and `spec`, those in a DMABuf as a copy. The buffer's memories stay as they are.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidFrame`] if the buffer's meta is not of such a frame, or a memory cannot be mapped.
@@ -220,10 +243,7 @@ impl<'a> ReadablePlanes<'a> {
             };
             if planes.maps[number].is_none() {
                 let map = match memories.len() {
-                    1 => {
-                        let memory = buffer.peek_memory(memories.start);
-                        PlaneMap::Memory(memory.map_readable().map_err(inaccessible)?)
-                    }
+                    1 => map_memory(buffer.peek_memory(memories.start))?,
                     _ => {
                         let merged = buffer.memory_range(memories.clone());
                         let map = merged.and_then(|memory| memory.into_mapped_memory_readable().ok());

@@ -3,6 +3,8 @@ use uretinex::{Colorimetry, PixelFormat};
 
 use super::*;
 
+mod dmabuf;
+
 const WIDTH: usize = 37;
 const HEIGHT: usize = 21;
 
