@@ -212,6 +212,7 @@ def timed(page, _folder):
     number.send_keys("50", Keys.ENTER)
     until("deadline 150", lambda: deadline() == 150)
     for wrong in ("0", "10001", "1.5", ""):
+        page.browser.execute_script("arguments[0].textContent = ''", page.part("street", ".said"))
         number.send_keys(Keys.CONTROL, "a")
         number.send_keys(wrong or Keys.DELETE, Keys.ENTER)
         until("the range", lambda: "milliseconds from 1 to 10000" in page.text("street", ".said"))

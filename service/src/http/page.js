@@ -117,19 +117,25 @@ class Tile {
       temporal: Number(fields.temporal.value),
       enabled: fields.enabled.checked,
       daylight: fields.daylight.checked ? "enhance" : "bypass",
-      // Only where it was changed here: what is wrong with it is no reason to refuse the rest.
-      deadline: this.deadline,
     };
   }
 
-  // The deadline was changed.
-  timed() {
+  // The deadline was changed. It goes alone: what is wrong with it is no reason to refuse the rest.
+  async timed() {
     const fields = this.form.elements;
     const choice = fields.deadline.value;
     fields.milliseconds.hidden = choice !== "ms";
+    this.hold = Date.now() + HOLD;
     // What is no number is null, which the service refuses with the range.
-    this.deadline = choice === "ms" ? fields.milliseconds.valueAsNumber : choice;
-    this.moved();
+    const deadline = choice === "ms" ? fields.milliseconds.valueAsNumber : choice;
+    try {
+      const camera = await (await callWithToken(this.path, "PATCH", { deadline })).json();
+      this.say("");
+      this.show(camera);
+    } catch (error) {
+      this.hold = 0;
+      this.say(error.message);
+    }
   }
 
   moved() {
@@ -149,15 +155,12 @@ class Tile {
     try {
       do {
         this.again = false;
-        const wanted = this.wanted();
-        const camera = await (await callWithToken(this.path, "PATCH", wanted)).json();
-        if (Object.is(this.deadline, wanted.deadline)) this.deadline = undefined;
+        const camera = await (await callWithToken(this.path, "PATCH", this.wanted())).json();
         this.say("");
         this.show(camera);
       } while (this.again);
     } catch (error) {
       this.hold = 0;
-      this.deadline = undefined;
       this.say(error.message);
     } finally {
       this.sending = false;
