@@ -71,8 +71,8 @@ fn a_dmabuf_is_copied_once_and_other_memory_is_read_where_it_is() {
                 let maps: Vec<_> = buffer.iter_memories().map(|m| m.map_readable().unwrap()).collect();
                 let planes = ReadablePlanes::map(&buffer, &info, spec).unwrap();
                 let frame = planes.frame().unwrap();
-                for plane in 0..format.planes() {
-                    let own = maps[plane].as_ptr_range();
+                for (plane, map) in maps.iter().enumerate() {
+                    let own = map.as_ptr_range();
                     for y in 0..format.rows(plane, HEIGHT) {
                         let row = frame.row(plane, y);
                         let right = row.iter().enumerate().all(|(x, &byte)| byte == pattern(plane, x, y));
