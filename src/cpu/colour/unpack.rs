@@ -9,7 +9,7 @@
 //! Chroma between two samples is interpolated linearly, according to the chroma siting.
 
 use super::block::{BLOCK, Block, Rgb};
-use crate::frame::{ColourModel, Component, Frame, Layout, subsampled};
+use crate::frame::{ColourModel, Component, Frame, Layout, Shared, subsampled, word};
 
 /// Room for two chroma rows of a block. A caller that reads many blocks keeps it.
 pub(crate) type Lines = [Block; 2];
@@ -192,21 +192,11 @@ fn strided_words<const STEP: usize>(row: &[u8], out: &mut [f32]) {
     last[0] = u16::from_le_bytes([row[at], row[at + 1]]) as f32;
 }
 
-/// Words that hold the samples of a block, three in each: at most two samples a pixel, and neighbours.
-const WORDS: usize = (2 * BLOCK + 36) / 3;
-
 #[inline(always)]
 fn shared(row: &[u8], c: &Component, first: usize, out: &mut [f32]) {
-    let from = c.offset + first * c.step;
-    let last = from + (out.len() - 1) * c.step;
-    let mut codes = [[0u16; 3]; WORDS];
-    let words = row[from / 3 * 4..(last / 3 + 1) * 4].as_chunks::<4>().0;
-    for (codes, word) in codes.iter_mut().zip(words) {
-        let word = u32::from_le_bytes(*word);
-        *codes = [word, word >> 10, word >> 20].map(|code| (code & 0x3ff) as u16);
-    }
-    let codes = codes.as_flattened()[from % 3..].iter().step_by(c.step);
-    for (out, code) in out.iter_mut().zip(codes) {
-        *out = f32::from(*code);
+    let mut place = Shared::of(c.offset + first * c.step);
+    for out in out {
+        *out = place.code(word(row, place.at)) as f32;
+        place = place.after(c.step);
     }
 }
