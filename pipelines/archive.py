@@ -18,6 +18,7 @@ tqdm: pip install -r pipelines/archive-requirements.txt. With --here, without Ra
 import argparse
 import concurrent.futures
 import dataclasses
+import glob
 import hashlib
 import heapq
 import json
@@ -46,6 +47,8 @@ WORKERS_VARIABLES = (*VARIABLES, "URETINEX_BUILD", "CARGO_TARGET_DIR", "GST_PLUG
 NOT_SEEKABLE = 3
 #: Bumped when work of an earlier version cannot be gone on with.
 FORM = 1
+# What is in the name of a file that a worker has not finished.
+HALF_MADE = re.compile(r"\.[0-9a-f]{32}\.")
 
 
 class Failed(Exception):
@@ -64,7 +67,7 @@ def perform(job):
     began = time.monotonic()
     folder, output = pathlib.Path(job["folder"]), pathlib.Path(job["output"])
     # Two that make the same, one of them given up, do not meet.
-    made = output.with_name(f"{output.stem}.{uuid.uuid4().hex}{output.suffix}")
+    made = output.with_name(f"{output.stem}.{uuid.uuid4().hex}{output.suffix}")  # as HALF_MADE says
     environment = job["environment"] | {"STAGE": job["stage"], "LIFELINE": "1", "PLAN": str(folder / "plan.json.gz")}
     if job["stage"] == "scan":
         environment["PLAN"] = str(made)
@@ -208,6 +211,13 @@ class Recording:
 
     def segment(self, number):
         return self.folder / f"segment-{number:05}.gdp"
+
+    def sweep(self):
+        """Removes the segments, and what workers that were killed have left half made."""
+        beside = self.target.parent.glob(f"{glob.escape(self.target.stem)}.*")
+        half_made = [path for path in (*self.folder.iterdir(), *beside) if HALF_MADE.search(path.name.removeprefix(self.target.stem))]
+        for path in (*self.folder.glob("segment-*"), *half_made):
+            path.unlink(missing_ok=True)
 
     @property
     def plan(self):
@@ -413,9 +423,7 @@ class Archive:
             "key": recording.key, "bytes": recording.target.stat().st_size, "frames": recording.frames,
             "segments": recording.segments, "notes": recording.notes,
         })
-        for n in range(recording.segments):
-            for path in (recording.segment(n), pathlib.Path(f"{recording.segment(n)}.json")):
-                path.unlink(missing_ok=True)
+        recording.sweep()
 
 
 def report(archive, seconds, passed_over):

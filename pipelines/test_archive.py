@@ -142,6 +142,8 @@ def logic():
     arguments()
     with tempfile.TemporaryDirectory() as folder:
         retries(pathlib.Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        swept(pathlib.Path(folder))
 
 
 def divisions():
@@ -282,6 +284,23 @@ def retries(folder):
 # Videos of several kinds, against one machine's result
 
 
+def swept(folder):
+    """What killed workers have left goes with the segments, and nothing else."""
+    inside, half = folder / ".archive", "0123456789abcdef" * 2
+    inside.mkdir()
+    keep = [inside / "done.json", inside / "plan.json.gz", folder / "night[1].mp4", folder / "night[1].day.mp4", folder / f"other.{half}.mp4", folder / f"night1.{half}.mp4"]
+    segment = inside / "segment-00000.gdp"
+    gone = [segment, f"{segment}.json", inside / f"segment-00001.{half}.gdp", inside / f"segment-00001.{half}.gdp.json", inside / f"segment-00001.{half}.gdp.part",
+            inside / f"plan.json.{half}.gz", folder / f"night[1].{half}.mp4", folder / f"night[1].{half}.mp4.part"]
+    for path in (*keep, *map(pathlib.Path, gone)):
+        path.touch()
+    recording = archive.Recording(folder / "source.mp4", folder / "night[1].mp4", inside, {})
+    recording.sweep()
+    recording.sweep()
+    left = {path for path in folder.rglob("*") if path.is_file()}
+    assert left == set(keep), left ^ set(keep)
+
+
 def even(count):
     return [40 * n for n in range(count)]
 
@@ -391,7 +410,9 @@ def cluster(folder):
     run_archive(*words, "crashed", *options, python=sys.executable)
     assert sum(r["segments_kept"] for r in report_of("crashed")["recordings"]) >= 2
     check("crashed", "killed and called again")
-    assert not list(pathlib.Path("crashed").glob(".archive/*/*.gdp*")), "what has been joined is not kept"
+    for out in ("out", "killed", "crashed"):
+        rest = [path for path in pathlib.Path(out).rglob("*") if "segment-" in path.name or archive.HALF_MADE.search(path.name)]
+        assert not rest, f"what has been joined is not kept, nor what was half made: {rest}"
 
 
 def start(*words):

@@ -47,7 +47,12 @@ impl Picture {
         let words = (spec.format.depth() > 8).then(|| spec.format.depth() - 8 + spec.format.shift());
         let mut plane = |number| {
             let row = spec.format.row_bytes(number, spec.width);
-            let sample = if words.is_some() { 2 } else { 1 };
+            let sample = match words {
+                // Three the same.
+                _ if spec.format.shares_words() => 4,
+                Some(_) => 2,
+                None => 1,
+            };
             let mut bytes = Vec::with_capacity(row * spec.format.rows(number, spec.height));
             for at in 0..row / sample * spec.format.rows(number, spec.height) {
                 let (x, y) = (at * sample % row, at * sample / row);
@@ -63,6 +68,7 @@ impl Picture {
                     Scene::Noise => 16 + noise(220),
                 };
                 match words {
+                    Some(shift) if sample == 4 => bytes.extend(((value << shift) * 0x0010_0401).to_le_bytes()),
                     Some(shift) => bytes.extend(((value as u16) << shift).to_le_bytes()),
                     None => bytes.push(value as u8),
                 }
@@ -107,8 +113,11 @@ impl Picture {
         let format = self.spec.format;
         let scale = f64::from(1u32 << (format.depth() + format.shift() - 8));
         let words = format.depth() > 8;
-        // Packed pairs of an odd width have a spare luma sample, whose value means nothing.
+        // The last group of a packed row may have samples of no pixel, whose values mean nothing.
         let row = self.stride(0);
+        if format.shares_words() {
+            return self.difference_of_thirds(other, 2 * self.spec.width + self.spec.width % 2);
+        }
         let spare = match format {
             _ if self.spec.width.is_multiple_of(2) => None,
             PixelFormat::Yuy2 | PixelFormat::Yvyu => Some(row - 2),
@@ -129,6 +138,29 @@ impl Picture {
                 let difference = (value(a, i) - value(b, i)).abs() / scale;
                 squares += difference * difference;
                 greatest = greatest.max(difference);
+                count += 1;
+            }
+        }
+        ((squares / count.max(1) as f64).sqrt(), greatest)
+    }
+
+    /// The same where three samples share a word and `used` samples of a row mean something.
+    fn difference_of_thirds(&self, other: &Picture, used: usize) -> (f64, f64) {
+        let samples = |row: &[u8]| -> Vec<f64> {
+            let words = row
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes: &[u8; 4]| u32::from_le_bytes(*bytes));
+            let codes = words.flat_map(|word| [0, 10, 20].map(|bit| f64::from(word >> bit & 0x3ff) / 4.0));
+            codes.take(used).collect()
+        };
+        let (mut squares, mut greatest, mut count) = (0.0f64, 0.0f64, 0u64);
+        let row = self.stride(0);
+        for (a, b) in self.planes[0].chunks(row).zip(other.planes[0].chunks(row)) {
+            for (a, b) in samples(a).into_iter().zip(samples(b)) {
+                squares += (a - b) * (a - b);
+                greatest = greatest.max((a - b).abs());
                 count += 1;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -212,11 +213,12 @@ impl Config {
     /// shows nothing of the file's text, in which there may be passwords.
     pub fn read(path: &Path) -> Result<Self, String> {
         let named = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
-        let length = fs::metadata(path).map_err(|e| named(&e))?.len();
+        let unreadable = |e: io::Error| named(&format!("{e}: {}", remedy(&e)));
+        let length = fs::metadata(path).map_err(unreadable)?.len();
         if length > LARGEST {
             return Err(named(&format!("{length} bytes: a configuration has at most {LARGEST}")));
         }
-        let text = fs::read_to_string(path).map_err(|e| named(&e))?;
+        let text = fs::read_to_string(path).map_err(unreadable)?;
         Self::parse(&text, path.parent().unwrap_or(Path::new("."))).map_err(|e| named(&e))
     }
 
@@ -339,6 +341,18 @@ impl Camera {
             },
             live: change.on(&Live::default()),
         })
+    }
+}
+
+/// What to do about a configuration that cannot be read.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "write one, as docs/service.md shows in two minutes, or name yours with --config FILE"
+        }
+        io::ErrorKind::PermissionDenied => "let the service's user read it, or name another with --config FILE",
+        io::ErrorKind::InvalidData => "a configuration is a TOML file, text in UTF-8",
+        _ => "name a file that can be read with --config FILE",
     }
 }
 

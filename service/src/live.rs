@@ -221,14 +221,18 @@ pub fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f32>, 
     Ok(Some(number as f32))
 }
 
-/// A deadline: `auto`, `off`, or milliseconds from 1 to 10000.
+/// A deadline: `auto`, `off`, or whole milliseconds from 1 to 10000.
 pub fn deadline<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Deadline>, D::Error> {
+    let expected = "\"auto\", \"off\" or milliseconds from 1 to 10000";
     let number = deserializer.deserialize_any(NumberOrWord {
         words: &[("auto", -1.0), ("off", 0.0)],
         range: 1.0..=LONGEST_DEADLINE as f64,
         besides: &[],
-        expected: "\"auto\", \"off\" or milliseconds from 1 to 10000",
+        expected,
     })?;
+    if number.fract() != 0.0 {
+        return Err(D::Error::invalid_value(Unexpected::Float(number), &expected));
+    }
     Ok(Some(match number {
         ..0.0 => Deadline::Automatic,
         0.0 => Deadline::Off,
@@ -250,6 +254,11 @@ mod tests {
             (r#"{"strength": 1.01}"#, "from 0 to 1"),
             (r#"{"temporal": true}"#, "from 0 to 1"),
             (r#"{"deadline": -1}"#, "\"auto\", \"off\" or milliseconds"),
+            (r#"{"deadline": 0}"#, "\"auto\", \"off\" or milliseconds"),
+            (r#"{"deadline": 12.5}"#, "milliseconds from 1 to 10000"),
+            (r#"{"deadline": 10001}"#, "milliseconds from 1 to 10000"),
+            (r#"{"deadline": null}"#, "milliseconds from 1 to 10000"),
+            (r#"{"deadline": "soon"}"#, "milliseconds from 1 to 10000"),
             (r#"{"daylight": "moon"}"#, "`bypass` or `enhance`"),
             (r#"{"contrast": 1}"#, "unknown field `contrast`"),
         ] {

@@ -192,14 +192,47 @@ def live(page, _folder):
     assert page.part("street", "[name=brightness]").get_attribute("disabled")
 
 
+def timed(page, _folder):
+    """a deadline acts when it is chosen or typed to its end; a wrong one is refused with the range, and the form shows what holds"""
+    deadline = lambda camera="street": page.of(camera)["settings"]["deadline"]
+    number = page.part("street", "[name=milliseconds]")
+    assert not number.is_displayed()
+    for choice, value in (("off", "off"), ("auto", "auto"), ("ms", 40)):
+        page.browser.execute_script(
+            "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change', {bubbles: true}))",
+            page.part("street", "[name=deadline]"), choice,
+        )
+        until(f"deadline {value}", lambda: deadline() == value)
+    until("a number", number.is_displayed)
+    page.click(number)
+    number.send_keys(Keys.CONTROL, "a")
+    number.send_keys("1")
+    time.sleep(2.5)
+    assert deadline() == 40 and number.get_property("value") == "1", "half a number is no deadline"
+    number.send_keys("50", Keys.ENTER)
+    until("deadline 150", lambda: deadline() == 150)
+    for wrong in ("0", "10001", "1.5", ""):
+        page.browser.execute_script("arguments[0].textContent = ''", page.part("street", ".said"))
+        number.send_keys(Keys.CONTROL, "a")
+        number.send_keys(wrong or Keys.DELETE, Keys.ENTER)
+        until("the range", lambda: "milliseconds from 1 to 10000" in page.text("street", ".said"))
+        assert deadline() == 150, deadline()
+        # Other settings go on.
+        page.slide("street", "temporal", 0.5 if wrong else 1)
+        until("temporal", lambda: page.of("street")["settings"]["temporal"] == (0.5 if wrong else 1))
+    page.browser.execute_script("arguments[0].blur()", number)
+    until("what holds is shown", lambda: number.get_property("value") == "150")
+    assert deadline("yard") == "auto"
+
+
 def saved(page, _folder):
     """settings are saved on request, and only then"""
-    assert "ratio" not in page.file.read_text()
+    assert "ratio" not in page.file.read_text() and "deadline" not in page.file.read_text()
     button = until("save", lambda: page.part("street", "[name=save]").is_enabled() and page.part("street", "[name=save]"))
     page.click(button)
     until("it is told", lambda: page.text("street", ".said") == "saved")
     text = page.file.read_text()
-    assert text.startswith("# the page's test\n") and "ratio = 4.5" in text, text
+    assert text.startswith("# the page's test\n") and "ratio = 4.5" in text and "deadline = 150\n" in text, text
     until("nothing to save", lambda: not page.part("street", "[name=save]").is_enabled())
 
 
@@ -236,8 +269,9 @@ def closed(page, _folder):
     page.collect()
     strangers = {url for url in page.requests if not url.startswith((page.address + "/", "blob:" + page.address, "data:"))}
     assert page.requests and not strangers, strangers
-    # A refused token, and a camera that has sent nothing yet, are answers and no faults.
-    faults = [text for text in page.complaints if " 401 " not in text and " 503 " not in text]
+    # A refused token or deadline, and a camera that has sent nothing yet, are answers and no faults.
+    answers = (" 401 ", " 422 ", " 503 ")
+    faults = [text for text in page.complaints if not any(answer in text for answer in answers)]
     assert not faults, faults
     text = page.browser.page_source
     for secret in (TOKEN, "geheim", PASSWORD):
@@ -255,7 +289,7 @@ def main():
     os.chdir(pathlib.Path(__file__).resolve().parents[2])
     page = Page()
     try:
-        for check in (tiles, pictures, figures, locked, live, saved, lost, look, closed, gone):
+        for check in (tiles, pictures, figures, locked, live, timed, saved, lost, look, closed, gone):
             check(page, sys.argv[1] if len(sys.argv) > 1 else None)
             print("ok:", check.__doc__, flush=True)
     finally:

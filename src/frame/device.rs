@@ -60,8 +60,8 @@ pub struct DeviceFrame {
 }
 
 impl DeviceFrame {
-    /// A frame over `planes`, in the order of the format. Formats of 16-bit words want even addresses and strides;
-    /// addresses and strides that are multiples of 16 are the fastest.
+    /// A frame over `planes`, in the order of the format. Formats of 16-bit words want even addresses and strides, those
+    /// whose samples share words multiples of 4; addresses and strides that are multiples of 16 are the fastest.
     ///
     /// # Safety
     /// Each plane is device memory of the context that `Options::cuda_context` names (the GPU's primary context if it

@@ -53,6 +53,17 @@ pub enum PixelFormat {
     Argb64,
     Rgba64le,
     Gray16le,
+    V210,
+    A420,
+    A422,
+    A444,
+    A420_10le,
+    A422_10le,
+    A444_10le,
+    A444_12le,
+    Gbra,
+    Gbra10le,
+    Gbra12le,
 }
 
 /// What the components of a format mean.
@@ -71,9 +82,9 @@ pub(crate) enum ColourModel {
 pub(crate) struct Component {
     /// Index of the plane.
     pub plane: usize,
-    /// Bytes from the start of a row to the first sample.
+    /// Bytes from the start of a row to the first sample; samples, where they share words.
     pub offset: usize,
-    /// Bytes from one sample to the next.
+    /// Bytes from one sample to the next; samples, where they share words.
     pub step: usize,
     /// log2 of the horizontal subsampling.
     pub sub_x: u32,
@@ -94,7 +105,9 @@ pub(crate) struct Layout {
     pub colour: &'static [Component],
     /// The sample that is carried over unchanged: alpha or padding, at full size.
     pub carried: Option<Component>,
-    /// Rows are whole groups of this many bytes (4:2:2 packed: 4 or 8), for `group_width` pixels.
+    /// Three samples, the first in the lowest bits, share a 32-bit little-endian word (v210).
+    pub shared: bool,
+    /// Rows are whole groups of this many bytes (4:2:2 packed: 4, 8 or 16), for `group_width` pixels.
     pub group_bytes: usize,
     pub group_width: usize,
 }
@@ -123,6 +136,7 @@ const fn layout(
         shift,
         colour,
         carried,
+        shared: false,
         group_bytes: 0,
         group_width: 1,
     }
@@ -148,12 +162,13 @@ macro_rules! packed {
     }};
 }
 
-/// Components of one sample a step, in planes of their own.
+/// Components of one sample a step, in planes of their own; behind them one of full size that is carried over.
 macro_rules! planar {
-    ($model:ident, $depth:literal: $($plane:literal / $sub_x:literal $sub_y:literal),+) => {{
+    ($model:ident, $depth:literal: $($plane:literal / $sub_x:literal $sub_y:literal),+ $(; $carried:literal)?) => {{
         const STEP: usize = sample_bytes($depth);
         const C: &[Component] = &[$(at($plane, 0, STEP, $sub_x, $sub_y)),+];
-        const L: Layout = layout(ColourModel::$model, C.len(), ($depth, 0), C, None);
+        const A: Option<Component> = [$(Some(at($carried, 0, STEP, 0, 0)),)? None][0];
+        const L: Layout = layout(ColourModel::$model, C.len() + A.is_some() as usize, ($depth, 0), C, A);
         &L
     }};
 }
@@ -190,13 +205,27 @@ macro_rules! packed_422 {
     }};
 }
 
+/// 4:2:2 of ten bits in groups of four words for six pixels: U Y V, Y U Y, V Y U, Y V Y.
+const SHARED_422: Layout = Layout {
+    shared: true,
+    group_bytes: 16,
+    group_width: 6,
+    ..layout(
+        ColourModel::Yuv,
+        1,
+        (10, 0),
+        &[at(0, 1, 2, 0, 0), at(0, 0, 4, 1, 0), at(0, 2, 4, 1, 0)],
+        None,
+    )
+};
+
 impl PixelFormat {
     /// Every format, in the order in which the element prefers them.
-    pub const ALL: [PixelFormat; 46] = [
+    pub const ALL: [PixelFormat; 57] = [
         Nv12, I420, Rgb, Bgr, Rgba, Bgra, Argb, Abgr, Rgbx, Bgrx, Xrgb, Xbgr, Gbr, Nv21, Yv12, Y42b, Yuy2, Uyvy, Gray8,
         I420_10le, P010_10le, Y444, Nv16, Nv61, Nv24, Yvyu, Vyuy, Ayuv, Vuya, I422_10le, Y444_10le, Y210, Gbr10le,
         I420_12le, I422_12le, Y444_12le, P012le, Y212le, Y412le, Gbr12le, Y444_16le, P016le, Ayuv64, Argb64, Rgba64le,
-        Gray16le,
+        Gray16le, V210, A420, A422, A444, A420_10le, A422_10le, A444_10le, A444_12le, Gbra, Gbra10le, Gbra12le,
     ];
 
     /// The name that GStreamer uses in caps.
@@ -248,6 +277,17 @@ impl PixelFormat {
             Argb64 => "ARGB64",
             Rgba64le => "RGBA64_LE",
             Gray16le => "GRAY16_LE",
+            V210 => "v210",
+            A420 => "A420",
+            A422 => "A422",
+            A444 => "A444",
+            A420_10le => "A420_10LE",
+            A422_10le => "A422_10LE",
+            A444_10le => "A444_10LE",
+            A444_12le => "A444_12LE",
+            Gbra => "GBRA",
+            Gbra10le => "GBRA_10LE",
+            Gbra12le => "GBRA_12LE",
         }
     }
 
@@ -256,7 +296,8 @@ impl PixelFormat {
         Self::ALL.into_iter().find(|f| f.name() == name)
     }
 
-    /// Significant bits of a sample. More than 8 lie in 16-bit words, in the byte order of little-endian machines.
+    /// Significant bits of a sample. More than 8 lie in 16-bit words, in the byte order of little-endian machines, unless
+    /// they share words ([`PixelFormat::shares_words`]).
     pub fn depth(self) -> u32 {
         self.layout().depth
     }
@@ -264,6 +305,11 @@ impl PixelFormat {
     /// Empty bits of a word below a sample.
     pub fn shift(self) -> u32 {
         self.layout().shift
+    }
+
+    /// Whether three samples share a 32-bit little-endian word, the first in its lowest bits.
+    pub fn shares_words(self) -> bool {
+        self.layout().shared
     }
 
     /// Number of planes in memory.
@@ -288,7 +334,7 @@ impl PixelFormat {
     /// Rows of `plane` for a frame of `height` pixels.
     pub fn rows(self, plane: usize, height: usize) -> usize {
         let l = self.layout();
-        let c = l.colour.iter().find(|c| c.plane == plane);
+        let c = l.colour.iter().chain(&l.carried).find(|c| c.plane == plane);
         c.map_or(0, |c| subsampled(height, c.sub_y))
     }
 
@@ -336,19 +382,61 @@ impl PixelFormat {
             Vuya => packed!(Yuv, 4 of 8 << 0: 2 1 0, 3),
             Y412le => packed!(Yuv, 4 of 12 << 4: 1 0 2, 3),
             Ayuv64 => packed!(Yuv, 4 of 16 << 0: 1 2 3, 0),
+            V210 => &SHARED_422,
+            A420 => planar!(Yuv, 8: 0 / 0 0, 1 / 1 1, 2 / 1 1; 3),
+            A422 => planar!(Yuv, 8: 0 / 0 0, 1 / 1 0, 2 / 1 0; 3),
+            A444 => planar!(Yuv, 8: 0 / 0 0, 1 / 0 0, 2 / 0 0; 3),
+            A420_10le => planar!(Yuv, 10: 0 / 0 0, 1 / 1 1, 2 / 1 1; 3),
+            A422_10le => planar!(Yuv, 10: 0 / 0 0, 1 / 1 0, 2 / 1 0; 3),
+            A444_10le => planar!(Yuv, 10: 0 / 0 0, 1 / 0 0, 2 / 0 0; 3),
+            A444_12le => planar!(Yuv, 12: 0 / 0 0, 1 / 0 0, 2 / 0 0; 3),
+            Gbra => planar!(Rgb, 8: 2 / 0 0, 0 / 0 0, 1 / 0 0; 3),
+            Gbra10le => planar!(Rgb, 10: 2 / 0 0, 0 / 0 0, 1 / 0 0; 3),
+            Gbra12le => planar!(Rgb, 12: 2 / 0 0, 0 / 0 0, 1 / 0 0; 3),
         }
     }
 }
 
 impl Layout {
-    /// Bytes of a sample, and of the word that holds it.
+    /// Bytes of the word that holds a sample, or three.
     pub const fn sample_bytes(&self) -> usize {
-        sample_bytes(self.depth)
+        if self.shared { 4 } else { sample_bytes(self.depth) }
     }
 
-    /// Whether samples lie in 16-bit words.
+    /// Whether samples have more than 8 bits.
     pub const fn is_wide(&self) -> bool {
         self.depth > 8
+    }
+
+    /// The code of sample `i` of a component's row.
+    ///
+    /// # Panics
+    /// If the row has no such sample, as [`Layout::write`].
+    pub fn read(&self, row: &[u8], c: &Component, i: usize) -> u32 {
+        let n = c.offset + i * c.step;
+        if self.shared {
+            let place = Shared::of(n);
+            return place.code(word(row, place.at));
+        }
+        match self.is_wide() {
+            true => u32::from(u16::from_le_bytes([row[n], row[n + 1]])) >> self.shift,
+            false => row[n].into(),
+        }
+    }
+
+    /// Sets sample `i` of a component's row; `code` has no more than [`depth`](Self::depth) bits.
+    pub fn write(&self, row: &mut [u8], c: &Component, i: usize, code: u32) {
+        let n = c.offset + i * c.step;
+        if self.shared {
+            let place = Shared::of(n);
+            let changed = place.with(word(row, place.at), code);
+            row[place.at..place.at + 4].copy_from_slice(&changed.to_le_bytes());
+            return;
+        }
+        match self.is_wide() {
+            true => row[n..n + 2].copy_from_slice(&((code << self.shift) as u16).to_le_bytes()),
+            false => row[n] = code as u8,
+        }
     }
 
     /// log2 of the chroma subsampling, horizontal and vertical; 0 where there is none.
@@ -356,6 +444,55 @@ impl Layout {
         let last = self.colour[self.colour.len() - 1];
         (last.sub_x, last.sub_y)
     }
+}
+
+/// Where a sample is in a row of words that three samples share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// The word's first byte.
+    pub at: usize,
+    /// Bits below the sample: 0, 10 or 20.
+    shift: u32,
+}
+
+impl Shared {
+    /// The place of sample `n` of a row.
+    #[inline(always)]
+    pub fn of(n: usize) -> Self {
+        Self {
+            at: n / 3 * 4,
+            shift: n as u32 % 3 * 10,
+        }
+    }
+
+    /// The place `samples` further on, at most two words and two samples.
+    #[inline(always)]
+    pub fn after(self, samples: usize) -> Self {
+        let shift = self.shift + samples as u32 % 3 * 10;
+        let carry = shift >= 30;
+        Self {
+            at: self.at + (samples / 3 + usize::from(carry)) * 4,
+            shift: if carry { shift - 30 } else { shift },
+        }
+    }
+
+    /// The sample's code in its word.
+    #[inline(always)]
+    pub fn code(self, word: u32) -> u32 {
+        word >> self.shift & 0x3ff
+    }
+
+    /// The word with another code of ten bits in the sample's place. The two bits that belong to no sample become 0.
+    #[inline(always)]
+    pub fn with(self, word: u32, code: u32) -> u32 {
+        (word & !(0x3ff << self.shift) | code << self.shift) & 0x3fff_ffff
+    }
+}
+
+/// The little-endian word at byte `at`.
+#[inline(always)]
+pub(crate) fn word(row: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([row[at], row[at + 1], row[at + 2], row[at + 3]])
 }
 
 /// `size` divided by `2^log2`, rounded up: the samples of a subsampled component.
@@ -400,9 +537,58 @@ mod tests {
             (Argb64, 0, 17, 5, 136, 5),
             (I422_12le, 2, 17, 5, 18, 5),
             (Gray16le, 0, 17, 5, 34, 5),
+            (V210, 0, 16, 5, 48, 5),
+            (V210, 0, 18, 5, 48, 5),
+            (V210, 0, 19, 5, 64, 5),
+            (A420, 2, 17, 5, 9, 3),
+            (A420, 3, 17, 5, 17, 5),
+            (A422_10le, 1, 17, 5, 18, 5),
+            (A422_10le, 3, 17, 5, 34, 5),
+            (Gbra12le, 3, 17, 5, 34, 5),
         ] {
             assert_eq!(format.row_bytes(plane, width), bytes, "{} plane {plane}", format.name());
             assert_eq!(format.rows(plane, height), rows, "{} plane {plane}", format.name());
         }
+    }
+
+    /// The first words of a line as the format's description gives them: U0 Y0 V0, Y1 U1 Y2, V1 Y3 U2, Y4 V2 Y5.
+    #[test]
+    fn samples_that_share_words_are_where_the_format_says() {
+        let layout = V210.layout();
+        let [y, u, v] = [0, 1, 2].map(|i| &layout.colour[i]);
+        let order = [
+            (u, 0),
+            (y, 0),
+            (v, 0),
+            (y, 1),
+            (u, 1),
+            (y, 2),
+            (v, 1),
+            (y, 3),
+            (u, 2),
+            (y, 4),
+            (v, 2),
+            (y, 5),
+        ];
+        let mut row = vec![0xff; 32];
+        for (n, (c, i)) in order.into_iter().enumerate() {
+            for (i, n) in [(i, n), (i + order_of(c), n + 12)] {
+                layout.write(&mut row, c, i, n as u32 + 1000);
+                assert_eq!(Shared::of(n), Shared::of(n - n.min(c.step)).after(n.min(c.step)), "{n}");
+            }
+        }
+        for (n, at) in (0..24).map(|n| (n, n / 3 * 4)) {
+            let found = word(&row, at);
+            assert_eq!(found >> (10 * (n % 3)) & 0x3ff, n as u32 + 1000, "sample {n}");
+            assert_eq!(found >> 30, 0, "bits of no sample");
+        }
+        for (n, (c, i)) in order.into_iter().enumerate() {
+            assert_eq!(layout.read(&row, c, i), n as u32 + 1000, "sample {n}");
+        }
+    }
+
+    /// Samples of a component in a group of six pixels.
+    fn order_of(c: &Component) -> usize {
+        6 >> c.sub_x
     }
 }

@@ -9,6 +9,6 @@ mod view;
 pub use colorimetry::{ChromaSite, Colorimetry, Matrix, Range};
 pub use device::{DeviceFrame, DevicePlane, RawContext, RawStream};
 pub use format::PixelFormat;
-pub(crate) use format::{ColourModel, Component, Layout, subsampled};
+pub(crate) use format::{ColourModel, Component, Layout, Shared, subsampled, word};
 pub use touch::{Comparison, REGION_FADE, Region};
 pub use view::{Frame, FrameMut, FrameSpec, MAX_PLANES, MAX_SIDE, MIN_SIDE, Plane, PlaneMut};

@@ -5,7 +5,7 @@ use crate::frame::colorimetry::Colorimetry;
 use crate::frame::format::PixelFormat;
 
 /// The most planes that a format has.
-pub const MAX_PLANES: usize = 3;
+pub const MAX_PLANES: usize = 4;
 /// The shortest side of a frame, in pixels.
 pub const MIN_SIDE: usize = 16;
 /// The longest side of a frame, in pixels.

@@ -1,7 +1,9 @@
 //! Pictures for tests: frames of any format in memory of their own.
 #![allow(unsafe_code)]
 
-use crate::frame::{Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut};
+use crate::frame::{
+    Colorimetry, DeviceFrame, DevicePlane, Frame, FrameMut, FrameSpec, PixelFormat, Plane, PlaneMut, subsampled,
+};
 
 /// Frames of a format and a size, in the usual colorimetry.
 pub(crate) fn spec(format: PixelFormat, (width, height): (usize, usize)) -> FrameSpec {
@@ -42,13 +44,22 @@ impl Picture {
     /// Dark stripes that differ with `seed`, without gaps between rows.
     pub fn dark(spec: FrameSpec, seed: usize) -> Self {
         let layout = spec.format.layout();
+        let value = |x: usize, y: usize| (16 + (x * 3 + y * 5 + seed * 11 + x * y / 9) % 90) as u8;
+        let mut picture = Self::black(spec);
+        if layout.shared {
+            for (at, bytes) in picture.planes[0].chunks_exact_mut(4).enumerate() {
+                let (x, y) = (at * 4 % picture.strides[0], at * 4 / picture.strides[0]);
+                let samples = [0, 1, 2].map(|n| u32::from(value(x + n, y)) << 2);
+                let word = samples[0] | samples[1] << 10 | samples[2] << 20;
+                bytes.copy_from_slice(&word.to_le_bytes());
+            }
+            return picture;
+        }
         // Empty high bits of a word.
         let above = 8 * layout.sample_bytes() as u32 - layout.depth - layout.shift;
-        let mut picture = Self::black(spec);
         for (plane, row) in picture.planes.iter_mut().zip(&picture.strides) {
             for (at, byte) in plane.iter_mut().enumerate() {
-                let (x, y) = (at % row, at / row);
-                let value = (16 + (x * 3 + y * 5 + seed * 11 + x * y / 9) % 90) as u8;
+                let value = value(at % row, at / row);
                 *byte = match (layout.is_wide(), at % 2) {
                     (false, _) => value,
                     (true, 0) => value.wrapping_mul(37) << layout.shift,
@@ -126,26 +137,19 @@ impl Picture {
     /// The greatest difference of a sample's code, in steps of 8 bits.
     pub fn difference(&self, other: &Picture) -> f64 {
         let layout = self.spec.format.layout();
-        let (words, size) = (layout.is_wide(), layout.sample_bytes());
-        let scale = f64::from(1u32 << (layout.depth + layout.shift - 8));
-        let value = |row: &[u8], i: usize| match words {
-            true => f64::from(u16::from_le_bytes([row[2 * i], row[2 * i + 1]])),
-            false => f64::from(row[i]),
-        };
-        // Packed pairs of an odd width have a sample of luma too many, which nobody sets.
-        let luma = &layout.colour[0];
-        let odd = layout.group_width > 1 && self.spec.width % 2 == 1;
-        let spare = odd.then(|| (luma.offset + self.spec.width * luma.step) / size);
-        let mut worst = 0.0f64;
+        let scale = f64::from(1u32 << (layout.depth - 8));
+        let mut worst = 0;
         let frames = (self.frame(), other.frame());
-        for plane in 0..self.planes.len() {
-            for y in 0..self.spec.format.rows(plane, self.spec.height) {
-                let (a, b) = (frames.0.row(plane, y), frames.1.row(plane, y));
-                let kept = (0..a.len() / size).filter(|i| spare != Some(*i));
-                worst = kept.fold(worst, |w, i| w.max((value(a, i) - value(b, i)).abs() / scale));
+        // Samples of no pixel, as the last group of a row may have, are nobody's.
+        for c in layout.colour.iter().chain(&layout.carried) {
+            for y in 0..subsampled(self.spec.height, c.sub_y) {
+                let (a, b) = (frames.0.row(c.plane, y), frames.1.row(c.plane, y));
+                let each =
+                    (0..subsampled(self.spec.width, c.sub_x)).map(|i| (layout.read(a, c, i), layout.read(b, c, i)));
+                worst = each.fold(worst, |worst, (a, b)| worst.max(a.abs_diff(b)));
             }
         }
-        worst
+        f64::from(worst) / scale
     }
 }
 

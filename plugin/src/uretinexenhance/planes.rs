@@ -61,7 +61,8 @@ impl PlaneLayout {
     /// holds the part's first pixel.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidFrame`] if the part reaches out of the frame.
+    /// [`ErrorKind::InvalidFrame`] if the part reaches out of the frame, or begins within a group of pixels that share
+    /// words.
     fn cropped(mut self, crop: &VideoCropMeta, meta: &VideoMeta, info: &VideoInfo) -> Result<Self> {
         let (x, y, width, height) = crop.rect();
         let within = |start: u32, length: u32, whole| start.checked_add(length).is_some_and(|end| end <= whole);
@@ -77,6 +78,16 @@ impl PlaneLayout {
         }
         // Others are refused when the frame is made.
         if let Some(format) = PixelFormat::from_name(info.format().to_str()) {
+            if format.shares_words() && !x.is_multiple_of(6) {
+                return Err(Error::new(
+                    ErrorKind::InvalidFrame,
+                    format!(
+                        "the buffer's crop meta begins at pixel {x}: rows of {} begin at multiples of 6 only; put \
+                         videoconvert before uretinexenhance",
+                        format.name()
+                    ),
+                ));
+            }
             let planes = format.planes().min(self.count);
             for (plane, (offset, stride)) in self.planes[..planes].iter_mut().enumerate() {
                 let columns = whole_samples(x as usize, |n| format.row_bytes(plane, n));
@@ -149,12 +160,34 @@ fn inaccessible(error: glib::BoolError) -> Error {
     Error::new(ErrorKind::InvalidFrame, format!("no access to the buffer: {error}"))
 }
 
+/// The type of memory that a device shares with others.
+const DMABUF: &str = "dmabuf";
+
+/// A buffer's own memory, to be read. A frame is read several times, and reading a DMABuf can be many times slower than
+/// other memory: drivers may map it without a cache, and do not tell. So it is copied once.
+///
+/// # Errors
+/// [`ErrorKind::InvalidFrame`] if it cannot be mapped, [`ErrorKind::OutOfMemory`] if there is no room for the copy.
+fn map_memory(memory: &gst::MemoryRef) -> Result<PlaneMap<'_>> {
+    let map = memory.map_readable().map_err(inaccessible)?;
+    if !memory.is_type(DMABUF) {
+        return Ok(PlaneMap::Memory(map));
+    }
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(map.len())
+        .map_err(|e| Error::new(ErrorKind::OutOfMemory, format!("no memory for a copy of a DMABuf: {e}")))?;
+    copy.extend_from_slice(&map);
+    Ok(PlaneMap::Copied(copy))
+}
+
 /// The memories that hold a plane, mapped.
 enum PlaneMap<'a> {
     /// The buffer's own memory.
     Memory(MemoryMap<'a, Readable>),
     /// A copy of several memories, as the plane lies across them. The buffer keeps its own.
     Merged(MappedMemory<Readable>),
+    /// A copy of a DMABuf, which is not mapped any more.
+    Copied(Vec<u8>),
 }
 
 impl PlaneMap<'_> {
@@ -162,6 +195,7 @@ impl PlaneMap<'_> {
         match self {
             PlaneMap::Memory(map) => map.as_slice(),
             PlaneMap::Merged(map) => map.as_slice(),
+            PlaneMap::Copied(bytes) => bytes,
         }
     }
 }
@@ -177,7 +211,7 @@ pub(super) struct ReadablePlanes<'a> {
 }
 
 impl<'a> ReadablePlanes<'a> {
-    /// Maps the planes of a frame of `info` and `spec`. The buffer's memories stay as they are.
+    /// Maps the planes of a frame of `info` and `spec`, those in a DMABuf as a copy. The buffer's memories stay as they are.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidFrame`] if the buffer's meta is not of such a frame, or a memory cannot be mapped.
@@ -209,10 +243,7 @@ impl<'a> ReadablePlanes<'a> {
             };
             if planes.maps[number].is_none() {
                 let map = match memories.len() {
-                    1 => {
-                        let memory = buffer.peek_memory(memories.start);
-                        PlaneMap::Memory(memory.map_readable().map_err(inaccessible)?)
-                    }
+                    1 => map_memory(buffer.peek_memory(memories.start))?,
                     _ => {
                         let merged = buffer.memory_range(memories.clone());
                         let map = merged.and_then(|memory| memory.into_mapped_memory_readable().ok());
@@ -327,7 +358,7 @@ impl<'a> WritablePlanes<'a> {
             }
         }
         // Planes may lie in any order: cut each stretch from its end, so that every plane begins where it should.
-        let mut order = [0, 1, 2];
+        let mut order: [usize; MAX_PLANES] = std::array::from_fn(|plane| plane);
         order.sort_unstable_by_key(|&plane| self.layout.planes[plane].0);
         let mut planes: [PlaneMut<'_>; MAX_PLANES] = std::array::from_fn(|_| PlaneMut {
             data: &mut [],

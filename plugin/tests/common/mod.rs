@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use gst::prelude::*;
-use gst_video::VideoInfo;
+use gst_video::{VideoFormat, VideoInfo};
+use uretinex::PixelFormat;
 
 /// Makes GStreamer and the element available.
 pub fn init() {
@@ -99,6 +100,18 @@ pub fn caps(format: &str, width: i32, height: i32) -> gst::Caps {
         .field("height", height)
         .field("framerate", gst::Fraction::new(25, 1))
         .build()
+}
+
+/// The formats of the core that this GStreamer knows too. Says which it does not know.
+pub fn formats() -> impl Iterator<Item = PixelFormat> {
+    init();
+    PixelFormat::ALL.into_iter().filter(|format| {
+        let known = format.name().parse::<VideoFormat>().is_ok();
+        if !known {
+            eprintln!("SKIPPED: {}: GStreamer knows it from version 1.24 on", format.name());
+        }
+        known
+    })
 }
 
 /// A generator of numbers that look random; the same for the same seed.

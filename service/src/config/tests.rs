@@ -43,6 +43,7 @@ fn what_is_wrong_is_named_with_its_line_or_key() {
         (with("strength = -0.1"), vec!["line 3", "from 0 to 1"]),
         (with("temporal = nan"), vec!["line 3", "from 0 to 1"]),
         (with("deadline = 0"), vec!["line 3", "\"off\" or milliseconds"]),
+        (with("deadline = 1.5"), vec!["line 3", "milliseconds from 1 to 10000"]),
         (with("daylight = 'off'"), vec!["line 3", "`bypass` or `enhance`"]),
         (with("protocol = 'http'"), vec!["line 3", "`tcp` or `udp`"]),
         (with("encoder = 'x265'"), vec!["line 3", "\"x264\", \"nvh264\""]),
@@ -233,6 +234,31 @@ fn every_key_is_in_the_documentation() {
             assert!(named, "docs/service.md has no row for {key}{place}");
         }
     }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_remedy() {
+    start();
+    let folder = std::env::temp_dir().join(format!("uretinex-unreadable-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("binary.toml"), [0xff, 0xfe, 0]).unwrap();
+    for (path, expected) in [
+        (
+            "none.toml",
+            ["none.toml: No such file", "docs/service.md", "--config FILE"],
+        ),
+        (
+            "none/none.toml",
+            ["none/none.toml: No such file", "docs/service.md", "--config FILE"],
+        ),
+        ("", ["Is a directory", "name a file", "--config FILE"]),
+        ("binary.toml/x", ["Not a directory", "name a file", "--config FILE"]),
+        ("binary.toml", ["binary.toml", "UTF-8", "TOML"]),
+    ] {
+        let error = Config::read(&folder.join(path)).unwrap_err();
+        assert!(expected.iter().all(|part| error.contains(part)), "{path}: {error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

@@ -85,7 +85,17 @@ class Tile {
     this.part(".split").addEventListener("input", (event) => {
       this.part(".picture").style.setProperty("--split", `${event.target.value}%`);
     });
-    this.form.addEventListener("input", () => this.moved());
+    const fields = this.form.elements;
+    // A number that is being typed is none yet.
+    const typed = (event) => event.target === fields.deadline || event.target === fields.milliseconds;
+    this.form.addEventListener("input", (event) => { if (!typed(event)) this.moved(); });
+    this.form.addEventListener("change", (event) => { if (typed(event)) this.timed(); });
+    fields.milliseconds.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      // Not the form's button.
+      event.preventDefault();
+      this.timed();
+    });
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.save();
@@ -108,6 +118,24 @@ class Tile {
       enabled: fields.enabled.checked,
       daylight: fields.daylight.checked ? "enhance" : "bypass",
     };
+  }
+
+  // The deadline was changed. It goes alone: what is wrong with it is no reason to refuse the rest.
+  async timed() {
+    const fields = this.form.elements;
+    const choice = fields.deadline.value;
+    fields.milliseconds.hidden = choice !== "ms";
+    this.hold = Date.now() + HOLD;
+    // What is no number is null, which the service refuses with the range.
+    const deadline = choice === "ms" ? fields.milliseconds.valueAsNumber : choice;
+    try {
+      const camera = await (await callWithToken(this.path, "PATCH", { deadline })).json();
+      this.say("");
+      this.show(camera);
+    } catch (error) {
+      this.hold = 0;
+      this.say(error.message);
+    }
   }
 
   moved() {
@@ -234,6 +262,12 @@ class Tile {
     for (const name of ["brightness", "strength", "temporal"]) fields[name].value = settings[name];
     fields.enabled.checked = settings.enabled;
     fields.daylight.checked = settings.daylight === "enhance";
+    if (document.activeElement !== fields.milliseconds) {
+      const milliseconds = typeof settings.deadline === "number";
+      fields.deadline.value = milliseconds ? "ms" : settings.deadline;
+      fields.milliseconds.hidden = !milliseconds;
+      if (milliseconds) fields.milliseconds.value = settings.deadline;
+    }
     this.label(settings, figures.ratio);
   }
 

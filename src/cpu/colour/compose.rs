@@ -49,7 +49,7 @@ pub(crate) fn compose(
     output: &mut FrameMut<'_>,
 ) -> f32 {
     let spec = *input.spec();
-    let strides = [0, 1, 2].map(|i| output.planes_mut()[i].stride);
+    let strides = output.planes_mut().each_ref().map(|p| p.stride);
     let task = Task {
         input,
         unpack: Unpack::new(&spec),

@@ -9,7 +9,7 @@
 
 use super::block::BLOCK;
 use crate::cpu::threads::Disjoint;
-use crate::frame::{ColourModel, Component, Frame, FrameSpec, Layout};
+use crate::frame::{ColourModel, Component, Frame, FrameSpec, Layout, Shared, word};
 
 /// The conversion from R'G'B' to codes of one frame specification.
 pub(crate) struct Store {
@@ -163,9 +163,12 @@ impl Store {
             return;
         };
         // SAFETY: guaranteed by the caller.
-        let to = unsafe { rows.row(c.plane, y) }[c.offset + x * c.step..].chunks_mut(c.step);
-        let from = input.row(c.plane, y)[c.offset + x * c.step..].chunks(c.step);
-        for (to, from) in to.zip(from).take(n) {
+        let to = &mut unsafe { rows.row(c.plane, y) }[c.offset + x * c.step..];
+        let from = &input.row(c.plane, y)[c.offset + x * c.step..];
+        if c.step == size {
+            return to[..n * size].copy_from_slice(&from[..n * size]);
+        }
+        for (to, from) in to.chunks_mut(c.step).zip(from.chunks(c.step)).take(n) {
             to[..size].copy_from_slice(&from[..size]);
         }
     }
@@ -250,6 +253,15 @@ impl Store {
     /// Samples `first..` of a component's row.
     #[inline(always)]
     fn put(&self, c: &Component, row: &mut [u8], first: usize, codes: &[u16]) {
+        if self.layout.shared {
+            let mut place = Shared::of(c.offset + first * c.step);
+            for code in codes {
+                let changed = place.with(word(row, place.at), (*code).into());
+                row[place.at..place.at + 4].copy_from_slice(&changed.to_le_bytes());
+                place = place.after(c.step);
+            }
+            return;
+        }
         let row = &mut row[c.offset + first * c.step..];
         match (self.layout.is_wide(), c.step) {
             (false, 1) => {

@@ -9,7 +9,7 @@
 //! Chroma between two samples is interpolated linearly, according to the chroma siting.
 
 use super::block::{BLOCK, Block, Rgb};
-use crate::frame::{ColourModel, Component, Frame, Layout, subsampled};
+use crate::frame::{ColourModel, Component, Frame, Layout, Shared, subsampled, word};
 
 /// Room for two chroma rows of a block. A caller that reads many blocks keeps it.
 pub(crate) type Lines = [Block; 2];
@@ -57,12 +57,11 @@ impl Unpack {
     #[inline(always)]
     pub(crate) fn read(&self, frame: &Frame<'_>, y: usize, x0: usize, n: usize, lines: &mut Lines, out: &mut Rgb) {
         let l = self.layout;
-        let wide = l.is_wide();
         let (black, scale) = self.luma;
         match l.model {
             ColourModel::Rgb => {
                 for (component, out) in l.colour.iter().zip(out) {
-                    load(frame.row(component.plane, y), component, wide, x0, &mut out[..n]);
+                    load(frame.row(component.plane, y), component, l, x0, &mut out[..n]);
                     out[..n]
                         .iter_mut()
                         .for_each(|v| *v = ((*v - black) * scale).clamp(0.0, 1.0));
@@ -70,7 +69,7 @@ impl Unpack {
             }
             ColourModel::Gray => {
                 let [r, g, b] = out;
-                load(frame.row(0, y), &l.colour[0], wide, x0, &mut r[..n]);
+                load(frame.row(0, y), &l.colour[0], l, x0, &mut r[..n]);
                 for ((r, g), b) in r[..n].iter_mut().zip(&mut g[..n]).zip(&mut b[..n]) {
                     *r = ((*r - black) * scale).clamp(0.0, 1.0);
                     *g = *r;
@@ -79,7 +78,7 @@ impl Unpack {
             }
             ColourModel::Yuv => {
                 let [r, g, b] = out;
-                load(frame.row(l.colour[0].plane, y), &l.colour[0], wide, x0, &mut g[..n]);
+                load(frame.row(l.colour[0].plane, y), &l.colour[0], l, x0, &mut g[..n]);
                 self.chroma(frame, y, &l.colour[1], x0, lines, &mut b[..n]);
                 self.chroma(frame, y, &l.colour[2], x0, lines, &mut r[..n]);
                 let [rv, gu, gv, bu] = self.chroma;
@@ -139,17 +138,17 @@ impl Unpack {
     /// subsampled, repeated at the frame's edges.
     #[inline(always)]
     fn chroma_line(&self, frame: &Frame<'_>, c: &Component, j: usize, x0: usize, n: usize, line: &mut Block) {
-        let wide = self.layout.is_wide();
+        let layout = self.layout;
         let row = frame.row(c.plane, j);
         if c.sub_x == 0 {
-            return load(row, c, wide, x0, &mut line[..n]);
+            return load(row, c, layout, x0, &mut line[..n]);
         }
         let columns = subsampled(self.width, 1);
         let count = n.div_ceil(2) + 2;
         let lead = (x0 == 0) as usize;
         let first = x0 / 2 + lead - 1;
         let held = (count - lead).min(columns - first);
-        load(row, c, wide, first, &mut line[lead..lead + held]);
+        load(row, c, layout, first, &mut line[lead..lead + held]);
         line[0] = if lead > 0 { line[lead] } else { line[0] };
         let last = line[lead + held - 1];
         line[lead + held..count].fill(last);
@@ -158,9 +157,12 @@ impl Unpack {
 
 /// Samples `first..` of a component's row, as numbers.
 #[inline(always)]
-fn load(row: &[u8], c: &Component, wide: bool, first: usize, out: &mut [f32]) {
+fn load(row: &[u8], c: &Component, layout: &Layout, first: usize, out: &mut [f32]) {
+    if layout.shared {
+        return shared(row, c, first, out);
+    }
     let row = &row[c.offset + first * c.step..];
-    match (wide, c.step) {
+    match (layout.is_wide(), c.step) {
         (false, 1) => strided::<1>(row, out),
         (false, 2) => strided::<2>(row, out),
         (false, 3) => strided::<3>(row, out),
@@ -188,4 +190,13 @@ fn strided_words<const STEP: usize>(row: &[u8], out: &mut [f32]) {
     }
     let at = whole.len() * STEP;
     last[0] = u16::from_le_bytes([row[at], row[at + 1]]) as f32;
+}
+
+#[inline(always)]
+fn shared(row: &[u8], c: &Component, first: usize, out: &mut [f32]) {
+    let mut place = Shared::of(c.offset + first * c.step);
+    for out in out {
+        *out = place.code(word(row, place.at)) as f32;
+        place = place.after(c.step);
+    }
 }

@@ -112,7 +112,16 @@ DEVICE u32 luma_code(const Format &f, float v) { return code_of(f, f.code_black 
 
 // Sample `i` of row `y` of a component.
 DEVICE void put(const Format &f, const Surface &s, const Component &c, u32 y, u32 i, u32 code) {
-    u8 *at = byte_at(s, c.plane, y, c.offset + i * c.step);
+    const u32 n = c.offset + i * c.step;
+    if (f.wide == SHARED) {
+        // Other threads write the rest of the word. The two bits above the third sample belong to none and become 0.
+        u32 *word = (u32 *)byte_at(s, c.plane, y, n / 3 * 4);
+        const u32 bit = n % 3 * 10;
+        atomicAnd(word, ~(0x3ffu << bit) & 0x3fffffff);
+        atomicOr(word, code << bit);
+        return;
+    }
+    u8 *at = byte_at(s, c.plane, y, n);
     code <<= f.shift;
     at[0] = (u8)code;
     if (f.wide) at[1] = (u8)(code >> 8);

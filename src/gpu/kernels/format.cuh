@@ -3,12 +3,15 @@
 #pragma once
 #include "prelude.cuh"
 
-// Where the samples of one component are; offset and step in bytes.
+// Where the samples of one component are; offset and step in bytes, or in samples where three share a word.
 struct Component {
     u32 plane, offset, step;
 };
 
 enum Model { RGB = 0, YUV = 1, GRAY = 2 };
+
+// What holds a sample.
+enum Wide { BYTE = 0, WORD = 1, SHARED = 2 };
 
 // Mirrors Format of format.rs, where the fields are explained.
 struct Format {
@@ -25,13 +28,13 @@ struct Format {
 
 // Planes in device memory, strides in bytes.
 struct Surface {
-    u64 address[3], stride[3];
+    u64 address[4], stride[4];
 };
 
-// Mirrors Settings of launch.rs.
 // Intensities that noise is known at; they lie closer in the dark.
 enum { BINS = 24 };
 
+// Mirrors Settings of launch.rs.
 struct Settings {
     u32 ratio;
     float strength, most;
@@ -53,10 +56,18 @@ DEVICE u8 *byte_at(const Surface &s, u32 plane, u32 y, u32 i) {
     return (u8 *)(load(&s.address[plane]) + y * load(&s.stride[plane]) + i);
 }
 
-// Sample `i` of row `y` of a component. Words are read by bytes: a plane may begin anywhere.
+// Sample `i` of row `y` of a component. Words are read by bytes: a plane may begin anywhere. Where three samples share a
+// word of 32 bits, the first is in its lowest bits.
 DEVICE float sample(const Format &f, const Surface &s, const Component &c, u32 y, u32 i) {
-    const u8 *at = byte_at(s, c.plane, y, c.offset + i * c.step);
-    return f.wide ? (float)(load(at) | load(at + 1) << 8) : (float)load(at);
+    const u32 n = c.offset + i * c.step;
+    const bool shared = f.wide == SHARED;
+    // 0, 10 or 20 bits into the word: the sample is within the two bytes from there on.
+    const u32 bit = shared ? n % 3 * 10 : 0;
+    const u8 *at = byte_at(s, c.plane, y, shared ? n / 3 * 4 + bit / 8 : n);
+    const u32 low = load(at);
+    if (f.wide == BYTE) return (float)low;
+    const u32 word = low | load(at + 1) << 8;
+    return (float)(shared ? word >> bit % 8 & 0x3ff : word);
 }
 
 DEVICE float luma_of(const Format &f, Rgb v) { return f.kr * v.r + f.kg * v.g + f.kb * v.b; }

@@ -36,7 +36,7 @@ pub(crate) struct Format {
     pub height: u32,
     /// 0 RGB, 1 luma and colour differences, 2 luma alone.
     pub model: u32,
-    /// 1: samples are 16-bit words.
+    /// 0: samples are bytes. 1: 16-bit words. 2: three share a word of 32 bits, as [`frame::Shared`] says.
     pub wide: u32,
     /// Empty low bits of a word.
     pub shift: u32,
@@ -93,7 +93,7 @@ impl Format {
                 ColourModel::Yuv => 1,
                 ColourModel::Gray => 2,
             },
-            wide: layout.is_wide() as u32,
+            wide: layout.is_wide() as u32 + layout.shared as u32,
             shift: layout.shift,
             maximum: (1 << layout.depth) - 1,
             sub_x,

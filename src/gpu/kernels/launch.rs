@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 
 use crate::cpu::NOISE_BINS;
-use crate::frame::DeviceFrame;
+use crate::frame::{DeviceFrame, MAX_PLANES};
 
 /// A file of kernels.
 #[derive(Debug)]
@@ -93,9 +93,9 @@ pub(crate) unsafe trait Plain: Copy {}
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Surface {
     /// Device address of each plane's first row.
-    pub address: [u64; 3],
+    pub address: [u64; MAX_PLANES],
     /// Bytes from one row to the next.
-    pub stride: [u64; 3],
+    pub stride: [u64; MAX_PLANES],
 }
 
 impl From<&DeviceFrame> for Surface {
@@ -142,7 +142,7 @@ pub(crate) struct Settings {
     pub unused: u32,
 }
 
-// SAFETY: numbers of 4, 4, 4, 4, 8, 8, 4, 4, 48, 48, 96, 4 and 4 bytes, each aligned where it stands.
+// SAFETY: numbers of 4, 4, 4, 4, 8, 8, 4, 4, 64, 64, 96, 4 and 4 bytes, each aligned where it stands.
 unsafe impl Plain for Settings {}
 
 impl Settings {

@@ -40,6 +40,23 @@ template <class T> T atomicAdd(T *to, T value) {
     return old;
 }
 
+// Of words that may begin anywhere, which a GPU's may not.
+template <class T> T atomicAnd(T *to, T value) {
+    T old;
+    memcpy(&old, to, sizeof old);
+    value &= old;
+    memcpy(to, &value, sizeof old);
+    return old;
+}
+
+template <class T> T atomicOr(T *to, T value) {
+    T old;
+    memcpy(&old, to, sizeof old);
+    value |= old;
+    memcpy(to, &value, sizeof old);
+    return old;
+}
+
 template <class T> T min(T a, T b) { return a < b ? a : b; }
 template <class T> T max(T a, T b) { return a > b ? a : b; }
 

@@ -3,6 +3,8 @@ use uretinex::{Colorimetry, PixelFormat};
 
 use super::*;
 
+mod dmabuf;
+
 const WIDTH: usize = 37;
 const HEIGHT: usize = 21;
 
@@ -66,13 +68,15 @@ fn memories(buffer: &gst::BufferRef) -> Vec<*mut gst::ffi::GstMemory> {
 }
 
 /// Formats whose planes lie in another order than their components, too.
-const FORMATS: [PixelFormat; 6] = [
+const FORMATS: [PixelFormat; 8] = [
     PixelFormat::Nv12,
     PixelFormat::I420,
     PixelFormat::Yv12,
     PixelFormat::Gbr,
     PixelFormat::P010_10le,
     PixelFormat::I420_10le,
+    PixelFormat::A420,
+    PixelFormat::Gbra,
 ];
 
 #[test]
