@@ -78,10 +78,22 @@ impl Networks {
         Ok(Self {
             subnetworks: [a?, b?, c?, d?],
             round: match single {
-                true => Some(Network::of(&Graph::round(graphs)?, kernels)?),
+                true => Self::round(graphs, kernels)?,
                 false => None,
             },
         })
+    }
+
+    /// The four as one; none where no plan has them so, in which case they run one after the other.
+    fn round(graphs: [Graph; 4], kernels: Kernels) -> Result<Option<Network>> {
+        match Graph::round(graphs).and_then(|round| Network::of(&round, kernels)) {
+            Ok(network) => Ok(Some(network)),
+            Err(e) if e.kind() == ErrorKind::OutOfMemory => Err(e),
+            Err(e) => {
+                log::debug!("the subnetworks run one after the other: {e}");
+                Ok(None)
+            }
+        }
     }
 
     fn graph(pack: &Pack, which: Subnetwork) -> Result<Graph> {
@@ -162,7 +174,11 @@ mod tests {
             println!("{name}: {apart:.0} bytes for each pixel one after the other, {whole:.0} as one");
             assert!(whole < apart, "{name}");
         }
+        // Subnetworks that do not go together as one still run one after the other.
         let pack = Pack::open("video").unwrap();
+        let [a, b, c, _] = Subnetwork::ALL.map(|which| Networks::graph(&pack, which).unwrap());
+        let kernels = Kernels::floats(Capabilities::detected());
+        assert!(Networks::round([a, b, c.clone(), c], kernels).unwrap().is_none());
         if let Some(kernels) = Kernels::new(Capabilities::current(), Precision::Bf16) {
             assert!(!Networks::shared(&pack, kernels).unwrap().have_round());
         }
