@@ -31,7 +31,8 @@ pub(super) struct CellRow<'a> {
     pub energy: &'a [f32],
     /// The mean of each channel, from 0 to 1.
     pub means: [&'a [f32]; 3],
-    /// Half the mean squared difference of neighbours in a row of the new frame: what white noise has as its variance.
+    /// Half the mean squared difference of the innovations of neighbours in a row: the same as `energy` for white noise, less
+    /// for what is smooth.
     pub detail: &'a [f32],
     /// The memory's mean intensity, from 0 to 1.
     pub intensity: &'a [f32],
@@ -160,12 +161,9 @@ fn measure_blocks(work: &Work<'_>, row: usize, cells: &mut [f32]) {
                         intensity,
                         detail,
                     } = &mut sums;
-                    add(new, old, &mut means[c], squares, intensity);
-                    // Differences from one cell to the next are not looked at: the last may as well be left out.
-                    match left + n < width {
-                        true => add_detail(new, &row[left + 1..left + n + 1], detail),
-                        false => add_detail(&new[..n - 1], &new[1..], detail),
-                    }
+                    let mut innovations = [0.0f32; CHUNK];
+                    add(new, old, &mut innovations, &mut means[c], squares, intensity);
+                    add_detail(&innovations[..n], detail);
                 }
             }
             let mut counts = [0.0f32; CHUNK / CELL];
@@ -235,26 +233,35 @@ fn conclude(
     }
 }
 
-/// Adds a row of the new frame and of what was expected to the sums down the columns.
+/// Adds a row of the new frame and of what was expected to the sums down the columns; fills `innovations`.
 #[inline(always)]
-fn add(new: &[f32], old: &[f32], means: &mut [f32; CHUNK], squares: &mut [f32; CHUNK], intensity: &mut [f32; CHUNK]) {
+fn add(
+    new: &[f32],
+    old: &[f32],
+    innovations: &mut [f32; CHUNK],
+    means: &mut [f32; CHUNK],
+    squares: &mut [f32; CHUNK],
+    intensity: &mut [f32; CHUNK],
+) {
     let n = new.len().min(CHUNK);
     let (new, old) = (&new[..n], &old[..n]);
     for i in 0..n {
         let innovation = new[i] - old[i];
+        innovations[i] = innovation;
         squares[i] += innovation * innovation;
         means[i] += innovation;
         intensity[i] += old[i];
     }
 }
 
-/// Adds the squared differences of a row's pixels and their neighbours to the right.
+/// Adds the squared differences of a row's innovations and their neighbours to the right. Differences from one cell to
+/// the next are not looked at: the last of a row may as well be left out.
 #[inline(always)]
-fn add_detail(new: &[f32], right: &[f32], detail: &mut [f32; CHUNK]) {
-    let n = new.len().min(CHUNK);
-    let (new, right) = (&new[..n], &right[..n]);
-    for i in 0..n {
-        let difference = right[i] - new[i];
+fn add_detail(innovations: &[f32], detail: &mut [f32; CHUNK]) {
+    let n = innovations.len().min(CHUNK);
+    let (own, right) = (&innovations[..n - 1], &innovations[1..n]);
+    for i in 0..n - 1 {
+        let difference = right[i] - own[i];
         detail[i] += difference * difference;
     }
 }

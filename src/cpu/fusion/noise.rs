@@ -9,10 +9,28 @@ const LEVELS: usize = 4 * OCTAVES;
 const LOWEST: i32 = -10;
 /// What a bin needs to be believed.
 const LEAST: u32 = 24;
-/// How much of a frame's noise is learnt.
-const RATE: f32 = 0.25;
+/// How much of a frame's noise is learnt, of a sensor's and of an encoder's.
+const RATE: (f32, f32) = (0.25, 0.5);
 /// How far a frame's noise may be above what was learnt, as encoders have it at key frames. What is above is motion.
-const BURST: f32 = 2.0;
+const BURST: (f32, f32) = (2.0, 4.0);
+
+/// How quickly a curve follows a stream.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    rate: f32,
+    burst: f32,
+}
+
+impl Pace {
+    /// The pace where the noise is so far an encoder's, from 0 to 1.
+    pub fn of(encoded: f32) -> Self {
+        let between = |(sensor, encoder): (f32, f32)| sensor + (encoder - sensor) * encoded;
+        Self {
+            rate: between(RATE),
+            burst: between(BURST),
+        }
+    }
+}
 
 /// Where an intensity from 0 to 1 lies, counted in bins.
 #[inline(always)]
@@ -153,7 +171,7 @@ impl Curve {
 
     /// Learns from a frame's squared differences: their `quantile`, over `share`, which that quantile is of their mean.
     /// Returns the variance to judge this very frame by, which follows bursts at once.
-    pub fn learn(&mut self, histogram: &Histogram, quantile: f32, share: f32) -> Curve {
+    pub fn learn(&mut self, histogram: &Histogram, quantile: f32, share: f32, pace: Pace) -> Curve {
         let mut seen = [None; BINS];
         for (bin, seen) in seen.iter_mut().enumerate() {
             *seen = histogram.quantile(bin, quantile).map(|v| (v / share).max(self.least));
@@ -179,8 +197,8 @@ impl Curve {
             let learnt = &mut self.values[bin];
             match self.known {
                 true => {
-                    let value = value.min(*learnt * BURST);
-                    *learnt += (value - *learnt) * RATE;
+                    let value = value.min(*learnt * pace.burst);
+                    *learnt += (value - *learnt) * pace.rate;
                     now.values[bin] = learnt.max(value);
                 }
                 false => (*learnt, now.values[bin]) = (value, value),
@@ -210,11 +228,11 @@ mod tests {
         let mut curve = Curve::new(0.01);
         assert_eq!(curve.at(Place::of(0.3)), 0.01);
         // Nothing seen, nothing learnt.
-        assert_eq!(curve.learn(&histogram, quantile, share).at(Place::of(0.3)), 0.01);
+        assert_eq!(curve.learn(&histogram, quantile, share, Pace::of(0.0)).at(Place::of(0.3)), 0.01);
         for (intensity, mean) in [(0.01, 2.0), (0.25, 8.0), (0.9, 32.0)] {
             exponential(&mut histogram, intensity, mean);
         }
-        curve.learn(&histogram, quantile, share);
+        curve.learn(&histogram, quantile, share, Pace::of(0.0));
         for (intensity, mean) in [(0.0, 2.0), (0.25, 8.0), (1.0, 32.0)] {
             let found = curve.at(Place::of(intensity));
             assert!((found / mean - 1.0).abs() < 0.15, "{intensity}: {found}, {mean}");
@@ -222,10 +240,16 @@ mod tests {
         // A burst is followed at once and learnt slowly; what is far above is taken for motion.
         histogram.clear();
         exponential(&mut histogram, 0.25, 800.0);
-        let now = curve.learn(&histogram, quantile, share);
+        let now = curve.learn(&histogram, quantile, share, Pace::of(0.0));
         let (learnt, now) = (curve.at(Place::of(0.25)), now.at(Place::of(0.25)));
         assert!((9.0..11.0).contains(&learnt), "{learnt}");
         assert!((14.0..18.0).contains(&now), "{now}");
+        // An encoder's is followed further, and learnt faster.
+        let before = learnt;
+        let now = curve.learn(&histogram, quantile, share, Pace::of(1.0));
+        let (learnt, now) = (curve.at(Place::of(0.25)), now.at(Place::of(0.25)));
+        assert!((2.3 * before..2.7 * before).contains(&learnt), "{before}, {learnt}");
+        assert!((3.7 * before..4.3 * before).contains(&now), "{before}, {now}");
     }
 
     #[test]
@@ -237,7 +261,7 @@ mod tests {
         }
         assert!(
             Curve::new(1.0)
-                .learn(&histogram, 0.5, 1.0)
+                .learn(&histogram, 0.5, 1.0, Pace::of(1.0))
                 .at(Place::of(0.3))
                 .is_finite()
         );

@@ -113,6 +113,55 @@ fn less_of_the_memory_is_less_calm() {
     assert!(errors.is_sorted_by(|a, b| a > b), "{errors:?}");
 }
 
+/// What an encoder leaves of a textured scene: some blocks of each frame are coded anew, each as a plane that is off by a
+/// little; the others stay as they were.
+#[test]
+fn an_encoders_changes_are_calmed_on_texture_too() {
+    const BLOCK: usize = 8;
+    let mut numbers = Numbers(9);
+    let mut truth = scene(SIZE, (0.0, 0.0));
+    for value in truth.data.iter_mut() {
+        *value += 8.0 / 255.0 * numbers.normal();
+    }
+    let mut frame = noisy(&truth, &mut numbers);
+    frame.data.copy_from_slice(&truth.data);
+    let mut stream = Stream::new(SIZE);
+    let mut before: Option<(Planes, Planes)> = None;
+    let mut shares = Vec::new();
+    for _ in 0..24 {
+        for top in (0..SIZE.1).step_by(BLOCK) {
+            for left in (0..SIZE.0).step_by(BLOCK) {
+                if numbers.uniform() > 0.5 {
+                    continue;
+                }
+                let [offset, slope] = [2.0, 1.0].map(|codes| codes / 255.0 * numbers.normal());
+                for c in 0..3 {
+                    for y in top..top + BLOCK {
+                        for x in left..left + BLOCK {
+                            let across = (x - left) as f32 / BLOCK as f32 - 0.5;
+                            let i = (c * SIZE.1 + y) * SIZE.0 + x;
+                            frame.data[i] = truth.data[i] + offset + slope * across;
+                        }
+                    }
+                }
+            }
+        }
+        stream.frame(&frame, 1.0);
+        let copy = |planes: &Planes| {
+            let mut copy = Planes::new(3, SIZE).unwrap();
+            copy.data.copy_from_slice(&planes.data);
+            copy
+        };
+        let now = (copy(&frame), copy(&stream.image));
+        if let Some((frame, image)) = &before {
+            shares.push(error(image, &now.1) / error(frame, &now.0));
+        }
+        before = Some(now);
+    }
+    let last = shares[shares.len() - 6..].iter().sum::<f32>() / 6.0;
+    assert!(last < 0.4, "{shares:?}");
+}
+
 #[test]
 fn a_moving_camera_is_followed() {
     for step in [(0.4, 0.0), (1.7, -0.6), (6.0, 3.0), (-11.3, 0.2)] {

@@ -91,12 +91,12 @@ KERNEL(fuse_cells, FusionArguments, 4) {
                 for (u32 i = 0; i < CELL; ++i) {
                     if (i >= across) break;
                     const float own = F32::one(a.image, at + i), old = F32::one(a.expected, at + i);
-                    const float innovation = own - old, difference = own - before;
+                    const float innovation = own - old, difference = innovation - before;
                     squares[i] += innovation * innovation;
                     means[c][i] += innovation;
                     intensities[i] += old;
                     if (i > 0) details[i - 1] += difference * difference;
-                    before = own;
+                    before = innovation;
                 }
             }
         }

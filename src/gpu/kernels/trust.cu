@@ -112,9 +112,11 @@ KERNEL(trust_flat, FusionArguments, 2) {
         const Cell cell = cells[i];
         const Tone tone = Tone::of(cell.intensity);
         if (row % 2 == 0 && F32::one(a.texture, i) <= Tone::value(tone, state->limit)) {
-            const float energy = cell.energy / (1.0f + cell.spread);
-            temporal = units_of(fminf(energy, 4.0f * learnt_at(state, 0, tone)));
-            spatial = units_of(cell.detail + 0.05f);
+            const float own = 1.0f + cell.spread, energy = cell.energy / own, most = 4.0f * learnt_at(state, 0, tone);
+            // What moves counts for as much of both as noise does.
+            const float part = most / fmaxf(energy, most);
+            temporal = units_of(energy * part);
+            spatial = units_of(cell.detail / own * part + 0.2f);
             count_in(counts[0], cell.intensity, energy);
             count_in(counts[1], cell.intensity, offset_of(cell) / (1.0f + cell.spread));
             count_in(counts[2], cell.intensity, broad);
@@ -130,7 +132,7 @@ KERNEL(trust_flat, FusionArguments, 2) {
 DEVICE float encoded_of(const State *state) {
     const u64 spatial = state->spatial > 1 ? state->spatial : 1;
     const float ratio = (float)((double)state->temporal / (double)spatial);
-    return within((ratio - 1.0f) / (1.6f - 1.0f), 0.0f, 1.0f);
+    return within((ratio - 1.3f) / (1.8f - 1.3f), 0.0f, 1.0f);
 }
 
 // The share of their mean that the quantile of χ² is, for a mean of so many squares (Wilson, Hilferty 1931).
@@ -145,7 +147,8 @@ KERNEL(trust_learn, FusionArguments, 1) {
     if (is_alone(a)) return;
     State *state = state_of(a);
     const u32 curve = blockIdx.x, bin = threadIdx.x;
-    const float deviations = 0.25f + (1.28f - 0.25f) * encoded_of(state);
+    const float encoded = encoded_of(state);
+    const float deviations = 0.25f + (1.28f - 0.25f) * encoded, burst = 2.0f + 2.0f * encoded, rate = 0.25f + 0.25f * encoded;
     const float quantile = 1.0f / (1.0f + expf(-1.702f * deviations));
     const float share = share_of(curve == 0 ? (float)(3 * CELL * CELL) : 3.0f, deviations);
     const float least = least_of(curve);
@@ -157,8 +160,8 @@ KERNEL(trust_learn, FusionArguments, 1) {
         float now = learnt;
         if (seen && known) {
             // What is far above what was learnt is motion.
-            value = fminf(value, learnt * 2.0f);
-            learnt += (value - learnt) * 0.25f;
+            value = fminf(value, learnt * burst);
+            learnt += (value - learnt) * rate;
             now = fmaxf(learnt, value);
         } else if (seen) {
             learnt = now = value;
