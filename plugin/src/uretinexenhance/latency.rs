@@ -1,4 +1,4 @@
-//! The time that the element adds to latency queries: what a frame takes (the 95th percentile, rounded up and held
+//! The time that the element adds to latency queries: what a frame takes (the 99th percentile, rounded up and held
 //! steady), and the time for which frames are held back.
 
 use std::sync::Mutex;
@@ -73,9 +73,9 @@ impl Latency {
         if frames.frames() % INTERVAL != 1 {
             return false;
         }
-        let p95 = frames.total().p95;
+        let p99 = frames.total().p99;
         drop(frames);
-        self.measured(p95)
+        self.measured(p99)
     }
 
     /// Takes a measured time, in milliseconds; true if the pipeline has to ask for the latency again.
@@ -101,7 +101,7 @@ mod tests {
     fn follows_with_hysteresis() {
         let latency = Latency::default();
         latency.set_live(true);
-        for (p95, again, reported) in [
+        for (p99, again, reported) in [
             (0.2, true, 1),
             (0.9, false, 1),
             (19.1, true, 22),
@@ -111,8 +111,8 @@ mod tests {
             (9.0, true, 9),
             (9.0, false, 9),
         ] {
-            assert_eq!(latency.measured(p95), again, "p95 {p95}");
-            assert_eq!(latency.reported().mseconds(), reported, "p95 {p95}");
+            assert_eq!(latency.measured(p99), again, "p99 {p99}");
+            assert_eq!(latency.reported().mseconds(), reported, "p99 {p99}");
         }
     }
 
