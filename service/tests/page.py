@@ -192,6 +192,23 @@ def live(page, _folder):
     assert page.part("street", "[name=brightness]").get_attribute("disabled")
 
 
+def moved_meanwhile(page, _folder):
+    """what is moved while a request is under way is sent, though that request fails"""
+    page.browser.execute_script("""
+        const real = window.fetch;
+        window.fetch = (path, options) => {
+            if (!options || options.method !== "PATCH") return real(path, options);
+            window.fetch = real;
+            return new Promise((_, reject) => setTimeout(() => reject(new Error("the network is gone")), 1500));
+        }""")
+    page.slide("street", "strength", 0.25)
+    time.sleep(0.7)
+    page.slide("street", "strength", 0.75)
+    until("the later value", lambda: page.of("street")["settings"]["strength"] == 0.75)
+    page.slide("street", "strength", 1)
+    until("as before", lambda: page.of("street")["settings"]["strength"] == 1)
+
+
 def timed(page, _folder):
     """a deadline acts when it is chosen or typed to its end; a wrong one is refused with the range, and the form shows what holds"""
     deadline = lambda camera="street": page.of(camera)["settings"]["deadline"]
@@ -289,7 +306,7 @@ def main():
     os.chdir(pathlib.Path(__file__).resolve().parents[2])
     page = Page()
     try:
-        for check in (tiles, pictures, figures, locked, live, timed, saved, lost, look, closed, gone):
+        for check in (tiles, pictures, figures, locked, live, moved_meanwhile, timed, saved, lost, look, closed, gone):
             check(page, sys.argv[1] if len(sys.argv) > 1 else None)
             print("ok:", check.__doc__, flush=True)
     finally:

@@ -152,19 +152,19 @@ class Tile {
       return;
     }
     this.sending = true;
-    try {
-      do {
-        this.again = false;
+    do {
+      this.again = false;
+      try {
         const camera = await (await callWithToken(this.path, "PATCH", this.wanted())).json();
         this.say("");
         this.show(camera);
-      } while (this.again);
-    } catch (error) {
-      this.hold = 0;
-      this.say(error.message);
-    } finally {
-      this.sending = false;
-    }
+      } catch (error) {
+        // What was moved meanwhile is still sent.
+        if (!this.again) this.hold = 0;
+        this.say(error.message);
+      }
+    } while (this.again);
+    this.sending = false;
   }
 
   save() {
