@@ -138,7 +138,7 @@ def without_truth(source: np.ndarray, out: np.ndarray) -> dict[str, float]:
     flips: percent of pairs 8 pixels apart (5×5 means of the luma) that differ by more than 6 levels in the source and are
     in the opposite order in the output. clipped: percent of pixels at 250 or more in some channel that were below 200.
     boil: temporal standard deviation of still areas over that of the source under a curve that gives it the same
-    brightness; NaN where nothing is still. chroma: length of the colour differences where the source is dark (luma below 24),
+    brightness; NaN where nothing is still, or where that has none (less than a tenth of a level, as in black bars). chroma: length of the colour differences where the source is dark (luma below 24),
     over that reference's; NaN where less than 1 % is dark. grid: by how much steps at the edges of blocks of 8 are larger than
     others, over the reference's.
     """
@@ -162,7 +162,8 @@ def without_truth(source: np.ndarray, out: np.ndarray) -> dict[str, float]:
     smooth = np.stack([cv2.blur(v.astype(np.float32) @ weights, (9, 9)) for v in source])
     still = (smooth.max(axis=0) - smooth.min(axis=0)) < 3
     deviation = lambda v: np.std((v.astype(np.float32) @ weights)[:, still], axis=0).mean()
-    boil = float(deviation(out) / max(deviation(reference), 1e-3)) if still.mean() > 0.02 else float("nan")
+    calm = deviation(reference) if still.mean() > 0.02 else 0.0
+    boil = float(deviation(out) / calm) if calm >= 0.1 else float("nan")
     return {
         "flips": 100 * float(flips) / max(int(pairs), 1),
         "clipped": 100 * float(clipped) / pixels,
