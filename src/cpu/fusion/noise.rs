@@ -228,7 +228,12 @@ mod tests {
         let mut curve = Curve::new(0.01);
         assert_eq!(curve.at(Place::of(0.3)), 0.01);
         // Nothing seen, nothing learnt.
-        assert_eq!(curve.learn(&histogram, quantile, share, Pace::of(0.0)).at(Place::of(0.3)), 0.01);
+        assert_eq!(
+            curve
+                .learn(&histogram, quantile, share, Pace::of(0.0))
+                .at(Place::of(0.3)),
+            0.01
+        );
         for (intensity, mean) in [(0.01, 2.0), (0.25, 8.0), (0.9, 32.0)] {
             exponential(&mut histogram, intensity, mean);
         }
