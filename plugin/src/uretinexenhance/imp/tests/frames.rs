@@ -6,6 +6,7 @@ use gst_video::VideoRegionOfInterestMeta;
 
 use super::stand_in::{Fault, SharedRecord};
 use super::*;
+use crate::uretinexenhance::frame_queue::QueuedFrame;
 
 #[test]
 fn the_next_frame_is_submitted_before_the_last_one_is_collected() {
