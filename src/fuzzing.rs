@@ -4,12 +4,14 @@
 //! (`fuzz/README.md`). A target returns for every input; what it finds, it panics with.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
 use crate::cpu::{Capabilities, Kernels, Level, Network};
 use crate::frame::{ChromaSite, Colorimetry, Frame, FrameMut, FrameSpec, Matrix, PixelFormat, Plane, PlaneMut, Range};
 use crate::gpu::cache_file;
+use crate::network::Graph;
 use crate::pack::onnx::{Onnx, Value, fields, push, widen};
-use crate::pack::{Manifest, Subnetwork};
+use crate::pack::{Manifest, Pack, Subnetwork, Variant};
 use crate::session::{BackendChoice, Enhancer, Options};
 use crate::stages::Parameters;
 
@@ -37,13 +39,32 @@ pub fn wire(bytes: &[u8]) {
     }
 }
 
-/// An ONNX file as each of the four subnetworks, and its edit for ports of 32 bits.
+/// An ONNX file as each of the four subnetworks, alone and joined with the other three of `video`, and its edit for ports
+/// of 32 bits.
 pub fn onnx(bytes: &[u8]) {
-    let parsed = Onnx::parse(bytes).is_ok();
+    static VIDEO: LazyLock<[Graph; 4]> = LazyLock::new(|| {
+        let pack = Pack::open("video").expect("a pack of the library");
+        Subnetwork::ALL.map(|which| {
+            let bytes = pack.onnx(which, Variant::Fp32).expect("its file");
+            let file = Onnx::parse(bytes).expect("ONNX");
+            Graph::new(&file, which.inputs(), which.outputs()).expect("a subnetwork")
+        })
+    });
+    let parsed = Onnx::parse(bytes);
     let kernels = Kernels::floats(Capabilities::at(Level::Portable));
     for which in Subnetwork::ALL {
         let network = Network::load(bytes, which.inputs(), which.outputs(), kernels);
-        assert!(parsed || network.is_err(), "a network of a file that cannot be read");
+        assert!(
+            parsed.is_ok() || network.is_err(),
+            "a network of a file that cannot be read"
+        );
+        let graph = parsed.as_ref().ok();
+        let graph = graph.and_then(|file| Graph::new(file, which.inputs(), which.outputs()).ok());
+        if let Some(graph) = graph {
+            let mut four = VIDEO.clone();
+            four[which as usize] = graph;
+            let _ = Graph::round(four).and_then(|round| Network::of(&round, kernels));
+        }
     }
     if let Ok(wide) = widen(bytes) {
         assert!(widen(&wide).is_err(), "its ports are 32 bits already");
@@ -187,7 +208,6 @@ mod tests {
 
     use super::replay::replay;
     use super::*;
-    use crate::pack::{Pack, Variant};
 
     fn seeds(target: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target)

@@ -61,8 +61,8 @@ impl Graph {
             let (a, b) = (&other.values[port], &self.values[value]);
             if (a.channels, a.space) != (b.channels, b.space) {
                 return Err(invalid(format!(
-                    "expected an input of {} channels, found {}",
-                    b.channels, a.channels
+                    "expected an input of {} channels ({:?}), found {} ({:?})",
+                    b.channels, b.space, a.channels, a.space
                 )));
             }
             here[port] = value;
