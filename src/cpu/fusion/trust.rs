@@ -29,17 +29,22 @@ const ENCODED: f32 = 0.2;
 /// motion changes little.
 const FLAT: f32 = 0.25;
 /// Half the squared difference of neighbours is the variance of white noise. An encoder leaves changes that are smooth over
-/// blocks: between these ratios of the innovations' variance to that, the noise is an encoder's. (A sensor's has 0.92 to
-/// 1.16 on the bench of camera footage, clips without noise at most 1.3, encoded ones 1.4 to 4 but where little is left.)
-const RATIO: (f32, f32) = (1.3, 1.8);
+/// blocks: innovations whose variance is more than so often that are smooth.
+const RATIO: f32 = 2.0;
+/// Between these shares that are smooth of the cells that have changed, the noise is an encoder's. (On the bench of camera
+/// footage it is at most 0.1 without an encoder, 0.2 to 0.9 with one.)
+const SMOOTH: (f32, f32) = (0.3, 0.5);
+/// How far that rises from a frame to the next at most; it falls at once: a stream is encoded or not, and motion passes.
+const RISE: f32 = 0.15;
+/// Fewer cells that have changed tell nothing.
+const LEAST_CHANGED: u64 = 24;
+/// The share of the noise that a cell changes by at least where it counts as changed.
+const LEAST_CHANGE: f32 = 0.25;
 /// Which quantile of the flat cells' innovations is taken, in standard deviations of a normal distribution. An encoder
 /// leaves most cells as they are and changes few: there it is a high one.
 const DEVIATIONS: (f32, f32) = (0.25, 1.28);
-/// What a ratio counts as detail at least, in squared codes: what changes by less than rounding does tells nothing.
+/// What counts as detail at least, in squared codes: what changes by less than rounding does is not smooth.
 const LEAST_DETAIL: f32 = 0.2;
-/// The most that a square counts as in that ratio, in squared codes, and the units of the sums.
-const MOST_SQUARE: f32 = 4095.0;
-const SQUARE_UNITS: f32 = 4096.0;
 /// Units of the sum of shares: whole numbers, whose sum does not depend on their order.
 const SHARE_UNITS: f32 = 65536.0;
 /// The least variances, in squared codes: those of rounding to 8 bits, averaged over ever larger areas.
@@ -61,9 +66,9 @@ struct Tally {
     histograms: [Histogram; 3],
     /// The cells that the noise is learnt from.
     flat: Vec<u32>,
-    /// Sums of their variances over time and between neighbours.
-    temporal: u64,
-    spatial: u64,
+    /// How many of them are smooth, of how many that have changed.
+    smooth: u64,
+    changed: u64,
 }
 
 /// Into how many parts the rows of cells are divided for that.
@@ -71,6 +76,8 @@ const TALLIES: usize = 4;
 
 /// What is known of a stream's noise.
 pub(super) struct Judge {
+    /// How far the noise is an encoder's, from 0 to 1.
+    encoded: f32,
     histogram: Histogram,
     tallies: [Tally; TALLIES],
     /// Of pixels, of cells' means, of means over 3 × 3 cells.
@@ -100,6 +107,7 @@ impl Judge {
             })
         };
         Ok(Self {
+            encoded: 0.0,
             histogram: Histogram::default(),
             tallies: [tally()?, tally()?, tally()?, tally()?],
             curves: LEAST.map(Curve::new),
@@ -223,10 +231,9 @@ impl Judge {
         self.histogram.sum(self.tallies.iter().map(|t| &t.histograms[0]));
         let mut limit = Curve::new(0.0);
         limit.learn(&self.histogram, FLAT, 1.0, Pace::of(0.0));
-        let fixed = |square: f32| u64::from((square.min(MOST_SQUARE) * SQUARE_UNITS + 0.5) as u32);
         let noise = &self.curves[0];
         count(pool, &mut self.tallies, |part, tally| {
-            (tally.temporal, tally.spatial) = (0, 0);
+            (tally.smooth, tally.changed) = (0, 0);
             tally.flat.clear();
             for y in looked_at(part) {
                 let row = cells.row(y);
@@ -237,19 +244,23 @@ impl Judge {
                         tally.flat.push(i as u32);
                         let most = 4.0 * noise.at(place);
                         let own = 1.0 + row.spread[x];
-                        let energy = row.energy[x] / own;
-                        // What moves counts for as much of both as noise does.
-                        let part = most / energy.max(most);
-                        tally.temporal += fixed(energy * part);
-                        tally.spatial += fixed(row.detail[x] / own * part + LEAST_DETAIL);
+                        let (energy, detail) = (row.energy[x] / own, row.detail[x] / own);
+                        // What an encoder has not touched tells nothing.
+                        let touched = energy > LEAST_CHANGE * noise.at(place);
+                        tally.changed += u64::from(touched);
+                        tally.smooth += u64::from(touched && energy > RATIO * (detail + LEAST_DETAIL));
                     }
                 }
             }
         });
         let sum = |of: fn(&Tally) -> u64| self.tallies.iter().map(of).sum::<u64>();
-        let (temporal, spatial) = (sum(|t| t.temporal), sum(|t| t.spatial));
-        let ratio = (temporal as f64 / spatial.max(1) as f64) as f32;
-        ((ratio - RATIO.0) / (RATIO.1 - RATIO.0)).clamp(0.0, 1.0)
+        let (smooth, changed) = (sum(|t| t.smooth), sum(|t| t.changed));
+        if changed >= LEAST_CHANGED {
+            let share = smooth as f32 / changed as f32;
+            let now = ((share - SMOOTH.0) / (SMOOTH.1 - SMOOTH.0)).clamp(0.0, 1.0);
+            self.encoded = now.min(self.encoded + RISE);
+        }
+        self.encoded
     }
 
     /// Learns the noise from the flat cells, where it is so far an encoder's; returns what this very frame is judged by.

@@ -68,7 +68,10 @@ KERNEL(camera_start, FusionArguments, 1) {
     State *state = state_of(a);
     const u32 thread = threadIdx.x;
     for (u32 i = thread; i < (1 + CURVES) * BINS * CLASSES; i += THREADS) (&state->counts[0][0][0])[i] = 0;
-    if (thread == 0) state->temporal = state->spatial = state->believed = 0;
+    if (thread == 0) {
+        state->encoded = encoded_of(state);
+        state->smooth = state->changed = state->believed = 0;
+    }
     const u32 LEVEL = 1;
     const float scale = (float)(2 << LEVEL);
     const Field field = Field::of(a, LEVEL);

@@ -122,19 +122,29 @@ DEVICE float least_of(u32 curve) {
 struct State {
     // The camera's motion: (a0 + a1·x + a2·y, a3 + a4·x + a5·y) pixels at (x, y) from the middle.
     double camera[6];
-    // Sums of whole numbers: variances over time and between neighbours; shares that are believed.
-    u64 temporal, spatial, believed;
+    // Sums of whole numbers: flat cells that are smooth, of those that have changed; shares that are believed.
+    u64 smooth, changed, believed;
     // The curves: as they are learnt, and for this very frame.
     float learnt[CURVES][BINS], now[CURVES][BINS];
     // The most texture of a flat cell.
     float limit[BINS];
     // Whether a curve was learnt.
-    u32 known[CURVES], unused;
+    u32 known[CURVES];
+    // How far the noise was an encoder's in the frame before, from 0 to 1.
+    float encoded;
     // Cells by intensity and texture, and flat ones by intensity and square for each curve.
     u32 counts[1 + CURVES][BINS][CLASSES];
 };
 
 DEVICE State *state_of(const FusionArguments &a) { return (State *)a.state; }
+
+// How far the noise is an encoder's, from 0 to 1, by what was counted.
+DEVICE float encoded_of(const State *state) {
+    if (state->changed < 24) return state->encoded;
+    const float share = (float)state->smooth / (float)state->changed;
+    const float now = within((share - 0.3f) / (0.5f - 0.3f), 0.0f, 1.0f);
+    return fminf(now, state->encoded + 0.15f);
+}
 
 // Where an intensity lies among the bins.
 struct Tone {

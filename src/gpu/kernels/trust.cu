@@ -80,9 +80,6 @@ KERNEL(trust_limit, FusionArguments, 1) {
     if (threadIdx.x < BINS) state->limit[threadIdx.x] = seen ? value : 0.0f;
 }
 
-// Squares in whole 4096ths, for block_add.
-DEVICE u32 units_of(float square) { return (u32)(fminf(square, 4095.0f) * 4096.0f + 0.5f); }
-
 // A cell a thread: the mean square of the mean innovation over 3 × 3 cells, and what the flat cells are counted in.
 KERNEL(trust_flat, FusionArguments, 2) {
     const FusionArguments &a = arguments;
@@ -94,7 +91,7 @@ KERNEL(trust_flat, FusionArguments, 2) {
     const int column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
     const int columns = cells_across(a), rows = cells_down(a);
     const Cell *cells = (const Cell *)a.cells;
-    u32 temporal = 0, spatial = 0;
+    u32 smooth = 0, changed = 0;
     if (column < columns && row < rows) {
         float means[3] = {0.0f, 0.0f, 0.0f}, spread = 0.0f, count = 0.0f;
         for (int y = max(row - 1, 0); y < min(row + 2, rows); ++y) {
@@ -112,27 +109,19 @@ KERNEL(trust_flat, FusionArguments, 2) {
         const Cell cell = cells[i];
         const Tone tone = Tone::of(cell.intensity);
         if (row % 2 == 0 && F32::one(a.texture, i) <= Tone::value(tone, state->limit)) {
-            const float own = 1.0f + cell.spread, energy = cell.energy / own, most = 4.0f * learnt_at(state, 0, tone);
-            // What moves counts for as much of both as noise does.
-            const float part = most / fmaxf(energy, most);
-            temporal = units_of(energy * part);
-            spatial = units_of(cell.detail / own * part + 0.2f);
+            const float own = 1.0f + cell.spread, energy = cell.energy / own, detail = cell.detail / own;
+            // What an encoder has not touched tells nothing.
+            changed = energy > 0.25f * learnt_at(state, 0, tone) ? 1 : 0;
+            smooth = changed != 0 && energy > 2.0f * (detail + 0.2f) ? 1 : 0;
             count_in(counts[0], cell.intensity, energy);
             count_in(counts[1], cell.intensity, offset_of(cell) / (1.0f + cell.spread));
             count_in(counts[2], cell.intensity, broad);
         }
     }
-    block_add(temporal, &state->temporal);
+    block_add(smooth, &state->smooth);
     __syncthreads();
-    block_add(spatial, &state->spatial);
+    block_add(changed, &state->changed);
     flush(counts[0], &state->counts[1][0][0], CURVES * BINS * CLASSES);
-}
-
-// How far the noise is an encoder's, from 0 to 1.
-DEVICE float encoded_of(const State *state) {
-    const u64 spatial = state->spatial > 1 ? state->spatial : 1;
-    const float ratio = (float)((double)state->temporal / (double)spatial);
-    return within((ratio - 1.3f) / (1.8f - 1.3f), 0.0f, 1.0f);
 }
 
 // The share of their mean that the quantile of χ² is, for a mean of so many squares (Wilson, Hilferty 1931).
