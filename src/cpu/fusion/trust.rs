@@ -242,7 +242,6 @@ impl Judge {
                     let place = Place::at(bins[i]);
                     if texture[i] <= limit.at(place) {
                         tally.flat.push(i as u32);
-                        let most = 4.0 * noise.at(place);
                         let own = 1.0 + row.spread[x];
                         let (energy, detail) = (row.energy[x] / own, row.detail[x] / own);
                         // What an encoder has not touched tells nothing.
