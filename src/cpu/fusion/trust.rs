@@ -32,7 +32,7 @@ const FLAT: f32 = 0.25;
 /// blocks: innovations whose variance is more than so often that are smooth.
 const RATIO: f32 = 2.0;
 /// Between these shares that are smooth of the cells that have changed, the noise is an encoder's. (On the bench of camera
-/// footage it is at most 0.1 without an encoder, 0.2 to 0.9 with one.)
+/// footage it is at most 0.1 of white noise and of none, 0.2 to 0.9 with an encoder.)
 const SMOOTH: (f32, f32) = (0.3, 0.5);
 /// How far that rises from a frame to the next at most; it falls at once: a stream is encoded or not, and motion passes.
 const RISE: f32 = 0.15;
