@@ -121,11 +121,21 @@ struct Sums {
     detail: [f32; CHUNK],
 }
 
+impl Sums {
+    const NONE: Self = Self {
+        squares: [0.0; CHUNK],
+        means: [[0.0; CHUNK]; 3],
+        intensity: [0.0; CHUNK],
+        detail: [0.0; CHUNK],
+    };
+}
+
 #[inline(always)]
 fn measure_blocks(work: &Work<'_>, row: usize, cells: &mut [f32]) {
     let (width, height) = (work.image.width, work.image.height);
     let top = row * BLOCK;
     let mut room: [Moved; 3] = [[[0.0; CHUNK]; BLOCK]; 3];
+    let mut sums = Sums::NONE;
     let mut left = 0;
     while left < width {
         let n = CHUNK.min(width - left);
@@ -136,16 +146,11 @@ fn measure_blocks(work: &Work<'_>, row: usize, cells: &mut [f32]) {
         for (half, cells) in cells.chunks_mut(NUMBERS * work.columns).enumerate() {
             let from = top + half * CELL;
             let rows = CELL.min(height - from);
-            let mut sums = Sums {
-                squares: [0.0; CHUNK],
-                means: [[0.0; CHUNK]; 3],
-                intensity: [0.0; CHUNK],
-                detail: [0.0; CHUNK],
-            };
-            for y in from..from + rows {
-                for (c, room) in room.iter().enumerate() {
-                    let row = work.image.row(c, y);
-                    let new = &row[left..left + n];
+            let mut pairs: [[(&[f32], &[f32]); 3]; CELL] = [[(&[], &[]); 3]; CELL];
+            for (pairs, y) in pairs.iter_mut().zip(from..from + rows) {
+                for (c, (pair, room)) in pairs.iter_mut().zip(&room).enumerate() {
+                    let new = work.image.row(c, y);
+                    prefetch_ahead(new, left + n);
                     let old = match rests {
                         true => {
                             let row = work.past.picture.row(c, y);
@@ -154,18 +159,10 @@ fn measure_blocks(work: &Work<'_>, row: usize, cells: &mut [f32]) {
                         }
                         false => &room[y - top][..n],
                     };
-                    prefetch_ahead(row, left + n);
-                    let Sums {
-                        squares,
-                        means,
-                        intensity,
-                        detail,
-                    } = &mut sums;
-                    let mut innovations = [0.0f32; CHUNK];
-                    add(new, old, &mut innovations, &mut means[c], squares, intensity);
-                    add_detail(&innovations[..n], detail);
+                    *pair = (&new[left..left + n], old);
                 }
             }
+            sum_down(&pairs[..rows], n, &mut sums);
             let mut counts = [0.0f32; CHUNK / CELL];
             for (cell, count) in counts.iter_mut().enumerate().take(n.div_ceil(CELL)) {
                 let x = (cell * CELL + n.min((cell + 1) * CELL)) / 2;
@@ -233,35 +230,54 @@ fn conclude(
     }
 }
 
-/// Adds a row of the new frame and of what was expected to the sums down the columns; fills `innovations`.
+/// Columns that are summed together, in registers.
+const LANES: usize = 16;
+
+/// Sums down `n` columns of the rows' channels, of the new frame and of what was expected.
 #[inline(always)]
-fn add(
-    new: &[f32],
-    old: &[f32],
-    innovations: &mut [f32; CHUNK],
-    means: &mut [f32; CHUNK],
-    squares: &mut [f32; CHUNK],
-    intensity: &mut [f32; CHUNK],
-) {
-    let n = new.len().min(CHUNK);
-    let (new, old) = (&new[..n], &old[..n]);
-    for i in 0..n {
-        let innovation = new[i] - old[i];
-        innovations[i] = innovation;
-        squares[i] += innovation * innovation;
-        means[i] += innovation;
-        intensity[i] += old[i];
+fn sum_down(rows: &[[(&[f32], &[f32]); 3]], n: usize, sums: &mut Sums) {
+    let mut at = 0;
+    while at + LANES <= n {
+        let columns = |row: &[f32]| -> [f32; LANES] { std::array::from_fn(|i| row[at..at + LANES][i]) };
+        sum_lanes(rows, at, columns, sums);
+        at += LANES;
+    }
+    if at < n {
+        // What is beyond the row's end is nothing.
+        let columns = |row: &[f32]| -> [f32; LANES] { std::array::from_fn(|i| row[at..n].get(i).map_or(0.0, |v| *v)) };
+        sum_lanes(rows, at, columns, sums);
     }
 }
 
-/// Adds the squared differences of a row's innovations and their neighbours to the right. Differences from one cell to
-/// the next are not looked at: the last of a row may as well be left out.
+/// The sums of columns `at` to `at` + [`LANES`], which `columns` takes out of a row.
 #[inline(always)]
-fn add_detail(innovations: &[f32], detail: &mut [f32; CHUNK]) {
-    let n = innovations.len().min(CHUNK);
-    let (own, right) = (&innovations[..n - 1], &innovations[1..n]);
-    for i in 0..n - 1 {
-        let difference = right[i] - own[i];
-        detail[i] += difference * difference;
+#[allow(clippy::needless_range_loop)]
+fn sum_lanes(rows: &[[(&[f32], &[f32]); 3]], at: usize, columns: impl Fn(&[f32]) -> [f32; LANES], sums: &mut Sums) {
+    let (mut squares, mut intensity, mut detail) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+    let mut means = [[0.0f32; LANES]; 3];
+    for row in rows {
+        for ((new, old), mean) in row.iter().zip(&mut means) {
+            let (new, old) = (columns(new), columns(old));
+            let mut innovations = [0.0f32; LANES];
+            for i in 0..LANES {
+                innovations[i] = new[i] - old[i];
+                squares[i] += innovations[i] * innovations[i];
+                mean[i] += innovations[i];
+                intensity[i] += old[i];
+            }
+            // Neighbours to the right, in the same cell: what the last of a cell is compared with is not looked at.
+            for i in 0..LANES {
+                let right = i / CELL * CELL + (i + 1) % CELL;
+                let difference = innovations[right] - innovations[i];
+                detail[i] += difference * difference;
+            }
+        }
+    }
+    let part = at..at + LANES;
+    sums.squares[part.clone()].copy_from_slice(&squares);
+    sums.intensity[part.clone()].copy_from_slice(&intensity);
+    sums.detail[part.clone()].copy_from_slice(&detail);
+    for (sums, means) in sums.means.iter_mut().zip(&means) {
+        sums[part.clone()].copy_from_slice(means);
     }
 }
