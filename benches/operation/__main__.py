@@ -3,7 +3,7 @@
 
 Cases: daylight, cost, infrared, overlay, overload. Needs Debian's python3-gi and python3-numpy, the element
 (make build, GST_PLUGIN_PATH), clips in ../shared; overlay also needs tesseract-ocr. Writes a line of JSON for each case,
-and of overload a table over time (overload.csv).
+and of overload a table over time (overload.csv), which plot.py draws.
 """
 import argparse
 import csv

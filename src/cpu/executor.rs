@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::backend::{Executor, Geometry};
 use crate::cpu::capabilities::Capabilities;
-use crate::cpu::colour::{Guide, Planes, Relit, compose, ingest};
+use crate::cpu::colour::{Guide, Planes, Reduce, Relit, compose, ingest};
 use crate::cpu::engine::Workspace;
 use crate::cpu::fusion::Fusion;
 use crate::cpu::networks::Networks;
@@ -34,6 +34,8 @@ pub(crate) struct CpuExecutor {
     apart: Option<Apart>,
     /// The ratio of a round in one go, whose result is in `r`.
     lit: Option<f32>,
+    /// The way to the working size and back, if that is not the frame's own.
+    reduce: Option<Reduce>,
     guide: Option<Guide>,
     fusion: Fusion,
     cut: bool,
@@ -83,10 +85,8 @@ impl CpuExecutor {
             l: planes(1)?,
             apart: None,
             lit: None,
-            guide: match geometry.is_reduced() {
-                true => Some(Guide::new(geometry)?),
-                false => None,
-            },
+            reduce: Reduce::new(geometry)?,
+            guide: Guide::new(geometry)?,
             fusion: Fusion::new(geometry.padded)?,
             cut: false,
         })
@@ -176,6 +176,7 @@ impl Stages for CpuExecutor {
             self.capabilities,
             input,
             &self.geometry,
+            self.reduce.as_ref(),
             &mut self.image,
         ))
     }
@@ -273,7 +274,8 @@ impl Executor for CpuExecutor {
         let planes = [&self.image, &self.r, &self.l];
         let planes: usize = planes.iter().map(|p| 4 * p.data.len()).sum();
         let apart = self.apart.as_ref().map_or(0, Apart::bytes);
-        self.workspace.bytes() + planes + apart + self.fusion.bytes() + self.guide.as_ref().map_or(0, Guide::bytes)
+        let ways = self.guide.as_ref().map_or(0, Guide::bytes) + self.reduce.as_ref().map_or(0, Reduce::bytes);
+        self.workspace.bytes() + planes + apart + self.fusion.bytes() + ways
     }
 
     fn process(&mut self, input: &Frame<'_>, output: &mut FrameMut<'_>, plan: &Plan) -> Result<Report> {

@@ -57,6 +57,7 @@ impl Stages for IdentityExecutor {
             self.capabilities,
             input,
             &self.geometry,
+            None,
             &mut self.image,
         ))
     }

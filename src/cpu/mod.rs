@@ -23,7 +23,7 @@ pub(crate) use identity::IdentityBackend;
 pub(crate) use preview::Preview;
 #[cfg(test)]
 pub(crate) use {
-    colour::{Guide, Planes, Relit, compose, ingest},
+    colour::{Guide, Planes, Reduce, Relit, compose, ingest},
     engine::operators,
     fusion::Fusion,
     networks::Networks,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::block::{BLOCK, Block, Rgb, clamp};
-use super::guided::Guide;
+use super::guided::{Between, Guide};
 use super::luma::{luma_mean, luma_sum};
 use super::planes::Planes;
 use super::store::{Rows, Store};
@@ -37,6 +37,7 @@ struct Task<'a> {
 struct Scratch {
     input: Rgb,
     lines: Lines,
+    between: Between,
 }
 
 /// Writes `output`, which is of `input`'s format and size; returns its mean luma.
@@ -85,10 +86,11 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
     let mut scratch = Scratch {
         input: rgb,
         lines: LINES,
+        between: Between::NONE,
     };
     if store.layout.model != ColourModel::Yuv {
-        for y in from..to {
-            for x in (0..width).step_by(BLOCK) {
+        for x in (0..width).step_by(BLOCK) {
+            for y in from..to {
                 let n = BLOCK.min(width - x);
                 task.pixels(y, x, n, &mut scratch, &mut rgb);
                 let rgb = [&rgb[0][..n], &rgb[1][..n], &rgb[2][..n]];
@@ -102,8 +104,9 @@ fn strip_rows(task: &Task<'_>, from: usize, to: usize) -> u64 {
     let halves = store.halves_rows();
     let height = if halves { 2 } else { 1 };
     let last = task.spec.height - 1;
-    for top in (from..to).step_by(height) {
-        for x in (0..width).step_by(BLOCK) {
+    // Down first: what is between two rows of the working size serves the next row, too.
+    for x in (0..width).step_by(BLOCK) {
+        for top in (from..to).step_by(height) {
             let n = BLOCK.min(width - x);
             // Two more pixels on the left keep blocks even; past the edge a neighbour is the edge pixel.
             let lead = 2 * (x > 0) as usize;
@@ -151,7 +154,7 @@ impl Task<'_> {
     /// Pixels `x..x + n` of row `y` as they go out. `x` is even.
     #[inline(always)]
     fn pixels(&self, y: usize, x: usize, n: usize, scratch: &mut Scratch, out: &mut Rgb) {
-        let Scratch { input, lines } = scratch;
+        let Scratch { input, lines, between } = scratch;
         let guided = matches!(self.relit, Relit::Guided(_));
         if guided || self.strength < 1.0 {
             self.unpack.read(self.input, y, x, n, lines, input);
@@ -172,7 +175,7 @@ impl Task<'_> {
                     }
                 }
             }
-            Relit::Guided(guide) => guide.apply(y, x, n, input, out),
+            Relit::Guided(guide) => guide.apply(y, x, n, between, input, out),
         }
         if self.strength < 1.0 {
             for (out, input) in out.iter_mut().zip(input.iter()) {

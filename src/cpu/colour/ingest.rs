@@ -15,12 +15,14 @@ use crate::frame::Frame;
 /// Rows that one task takes.
 const STRIP: usize = 16;
 
-/// Fills `image` (3 channels of the padded size) from `frame`; returns the mean luma of what the networks see.
+/// Fills `image` (3 channels of the padded size) from `frame`, reduced by `reduce` if that is the geometry's; returns the mean
+/// luma of what the networks see.
 pub(crate) fn ingest(
     pool: &Pool,
     capabilities: Capabilities,
     frame: &Frame<'_>,
     geometry: &Geometry,
+    reduce: Option<&Reduce>,
     image: &mut Planes,
 ) -> f32 {
     let (width, height) = geometry.working;
@@ -28,11 +30,12 @@ pub(crate) fn ingest(
     let task = Task {
         frame,
         unpack: Unpack::new(frame.spec()),
-        reduce: geometry.is_reduced().then(|| Reduce::new(geometry)),
+        reduce,
         weights: frame.spec().colorimetry.matrix.weights(),
         working: geometry.working,
         padded_width,
         plane: image.plane_len(),
+        capabilities,
     };
     let sum = AtomicU64::new(0);
     let out = Disjoint::new(&mut image.data);
@@ -56,11 +59,12 @@ pub(crate) fn ingest(
 struct Task<'a> {
     frame: &'a Frame<'a>,
     unpack: Unpack,
-    reduce: Option<Reduce>,
+    reduce: Option<&'a Reduce>,
     weights: (f32, f32),
     working: (usize, usize),
     padded_width: usize,
     plane: usize,
+    capabilities: Capabilities,
 }
 
 vectorised! {
@@ -70,37 +74,34 @@ vectorised! {
 #[inline(always)]
 #[allow(unsafe_code)]
 fn strip_rows(task: &Task<'_>, from: usize, to: usize, out: &Disjoint<'_, f32>) -> u64 {
-    let width = task.working.0;
+    let (width, padded) = (task.working.0, task.padded_width);
+    // SAFETY: each task has its own rows, and the three channels lie apart.
+    let mut rows = [0, 1, 2].map(|c| unsafe {
+        let start = c * task.plane;
+        out.part(start + from * padded..start + to * padded)
+    });
     let mut rgb: Rgb = [[0.0; BLOCK + 4]; 3];
     let mut lines = LINES;
     let mut sum = 0;
-    for y in from..to {
-        let start = y * task.padded_width;
-        // SAFETY: each task has its own rows, and the three channels lie apart.
-        let mut rows = [0, 1, 2].map(|c| unsafe {
-            let start = c * task.plane + start;
-            out.part(start..start + task.padded_width)
-        });
-        let mut x = 0;
-        while x < width {
-            let n = match &task.reduce {
-                None => {
-                    let n = BLOCK.min(width - x);
-                    task.unpack.read(task.frame, y, x, n, &mut lines, &mut rgb);
-                    n
-                }
-                Some(reduce) => reduce.read(&task.unpack, task.frame, y, x, &mut rgb),
-            };
-            sum += luma_sum(&rgb[0][..n], &rgb[1][..n], &rgb[2][..n], task.weights);
-            for (row, block) in rows.iter_mut().zip(&rgb) {
-                row[x..x + n].copy_from_slice(&block[..n]);
+    let mut x = 0;
+    while x < width {
+        let mut piece = task.reduce.map(|reduce| reduce.piece(task.capabilities, x));
+        let n = piece.as_ref().map_or(BLOCK.min(width - x), |piece| piece.n);
+        for y in from..to {
+            match &mut piece {
+                None => task.unpack.read(task.frame, y, x, n, &mut lines, &mut rgb),
+                Some(piece) => piece.read(&task.unpack, task.frame, y, &mut rgb),
             }
-            x += n;
+            sum += luma_sum(&rgb[0][..n], &rgb[1][..n], &rgb[2][..n], task.weights);
+            for (rows, block) in rows.iter_mut().zip(&rgb) {
+                rows[(y - from) * padded + x..][..n].copy_from_slice(&block[..n]);
+            }
         }
-        for row in rows {
-            let last = row[width - 1];
-            row[width..].fill(last);
-        }
+        x += n;
+    }
+    for row in rows.into_iter().flat_map(|rows| rows.chunks_exact_mut(padded)) {
+        let last = row[width - 1];
+        row[width..].fill(last);
     }
     sum
 }

@@ -8,6 +8,7 @@ mod luma;
 mod planes;
 mod reduce;
 mod store;
+mod stretch;
 mod survey;
 mod unpack;
 
@@ -16,6 +17,7 @@ pub(crate) use guided::Guide;
 pub(crate) use ingest::ingest;
 pub(crate) use luma::luma_mean;
 pub(crate) use planes::Planes;
+pub(crate) use reduce::Reduce;
 pub(crate) use store::Store;
 pub(crate) use survey::survey;
 pub(crate) use unpack::Unpack;

@@ -1,13 +1,17 @@
 //! A reduced copy of the frame by area averaging: each working pixel is the mean of the pixels that it covers.
 
 use super::block::{BLOCK, Rgb};
-use super::unpack::{LINES, Unpack};
+use super::stretch::{LINE, Line, add_shares};
+use super::unpack::{LINES, Lines, Unpack};
 use crate::backend::Geometry;
+use crate::cpu::capabilities::Capabilities;
+use crate::cpu::memory::try_filled;
+use crate::error::Result;
 use crate::frame::Frame;
 
 /// The reduction from the frame's size to the working size.
 pub(crate) struct Reduce {
-    across: Axis,
+    taps: Taps,
     down: Axis,
 }
 
@@ -76,47 +80,129 @@ impl Cover {
     }
 }
 
-impl Reduce {
-    pub fn new(geometry: &Geometry) -> Self {
-        Self {
-            across: Axis::new(geometry.spec.width, geometry.working.0),
-            down: Axis::new(geometry.spec.height, geometry.working.1),
+/// For each working pixel of a row the frame pixels under it: the first, and what share of the mean each of the same
+/// number of pixels from there on has.
+struct Taps {
+    first: Vec<u32>,
+    /// The shares of the first pixels of all working pixels, then of the second ones.
+    shares: Vec<f32>,
+    count: usize,
+}
+
+impl Taps {
+    fn new(axis: &Axis) -> Result<Self> {
+        let covers = || (0..axis.working).map(|i| axis.cover(i));
+        let count = covers().map(|c| c.last - c.first + 1).max().unwrap_or(1);
+        let mut taps = Self {
+            first: try_filled(0, axis.working)?,
+            shares: try_filled(0.0, axis.working * count)?,
+            count,
+        };
+        for (i, cover) in covers().enumerate() {
+            // All of them are in the row.
+            let first = cover.first.min(axis.full - count);
+            taps.first[i] = first as u32;
+            for j in cover.first..=cover.last {
+                taps.shares[(j - first) * axis.working + i] = cover.weight(j) / cover.total();
+            }
         }
+        Ok(taps)
+    }
+}
+
+impl Reduce {
+    /// None where the networks see the frame at its own size.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfMemory`](crate::ErrorKind::OutOfMemory).
+    pub fn new(geometry: &Geometry) -> Result<Option<Self>> {
+        let across = Axis::new(geometry.spec.width, geometry.working.0);
+        let reduce = || {
+            Ok(Self {
+                taps: Taps::new(&across)?,
+                down: Axis::new(geometry.spec.height, geometry.working.1),
+            })
+        };
+        geometry.is_reduced().then(reduce).transpose()
     }
 
-    /// Working pixels `x..x + n` of row `y` to `out[_][..n]`; returns `n`, at least 1.
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        4 * (self.taps.first.len() + self.taps.shares.len())
+    }
+
+    /// A piece of working rows that begins at column `x`: as much as one block of the frame covers.
     #[inline(always)]
-    pub fn read(&self, unpack: &Unpack, frame: &Frame<'_>, y: usize, x: usize, out: &mut Rgb) -> usize {
-        // As many working pixels as one block of the frame covers; blocks begin at even pixels.
-        let start = self.across.cover(x).first & !1;
-        let fits = |i: usize| self.across.cover(i).last < start + BLOCK;
-        let mut n = 1;
-        while x + n < self.across.working && fits(x + n) {
-            n += 1;
+    pub fn piece(&self, capabilities: Capabilities, x: usize) -> Piece<'_> {
+        let first = &self.taps.first[x..];
+        // Blocks begin at even pixels.
+        let start = first[0] as usize & !1;
+        let end = |first: &u32| *first as usize + self.taps.count;
+        let n = first
+            .iter()
+            .take_while(|first| end(first) <= start + BLOCK)
+            .count()
+            .max(1);
+        Piece {
+            reduce: self,
+            x,
+            n,
+            start,
+            span: end(&first[n - 1]) - start,
+            row: [[0.0; BLOCK + 4]; 3],
+            held: None,
+            lines: LINES,
+            capabilities,
         }
-        let span = self.across.cover(x + n - 1).last + 1 - start;
-        let mut sum: Rgb = [[0.0; BLOCK + 4]; 3];
-        let mut row: Rgb = [[0.0; BLOCK + 4]; 3];
-        let mut lines = LINES;
-        let rows = self.down.cover(y);
+    }
+}
+
+/// A piece of working rows, which are read from the top downwards.
+pub(crate) struct Piece<'a> {
+    reduce: &'a Reduce,
+    x: usize,
+    /// How many working pixels of a row it has.
+    pub n: usize,
+    /// The frame pixels under it.
+    start: usize,
+    span: usize,
+    /// The frame's row that was read last: neighbouring working rows share one.
+    row: Rgb,
+    held: Option<usize>,
+    lines: Lines,
+    capabilities: Capabilities,
+}
+
+impl Piece<'_> {
+    /// The piece of working row `y` to `out[_][..n]`.
+    #[inline(always)]
+    pub fn read(&mut self, unpack: &Unpack, frame: &Frame<'_>, y: usize, out: &mut Rgb) {
+        let Reduce { taps, down } = self.reduce;
+        let (x, n, start, span) = (self.x, self.n, self.start, self.span.min(BLOCK + 4));
+        let mut sum: [Line; 3] = [[0.0; LINE]; 3];
+        let rows = down.cover(y);
         for line in rows.first..=rows.last {
-            let weight = rows.weight(line);
-            unpack.read(frame, line, start, span, &mut lines, &mut row);
-            for (sum, row) in sum.iter_mut().zip(&row) {
+            let weight = rows.weight(line) / rows.total();
+            if self.held != Some(line) {
+                unpack.read(frame, line, start, span, &mut self.lines, &mut self.row);
+                self.held = Some(line);
+            }
+            for (sum, row) in sum.iter_mut().zip(&self.row) {
                 for (s, v) in sum[..span].iter_mut().zip(&row[..span]) {
                     *s += weight * v;
                 }
             }
         }
-        for i in 0..n {
-            let columns = self.across.cover(x + i);
-            let area = columns.total() * rows.total();
-            for (out, sum) in out.iter_mut().zip(&sum) {
-                let covered = (columns.first..=columns.last).map(|j| columns.weight(j) * sum[j - start]);
-                out[i] = covered.sum::<f32>() / area;
+        let first = &taps.first[x..x + n];
+        let lead = first[0] as usize - start;
+        for (out, sum) in out.iter_mut().zip(&sum) {
+            let out = &mut out[..n];
+            out.fill(0.0);
+            for tap in 0..taps.count {
+                let shares = &taps.shares[tap * taps.first.len()..][x..x + n];
+                add_shares(self.capabilities, &sum[lead + tap..], first, shares, out);
             }
         }
-        n
     }
 }
 

@@ -12,7 +12,7 @@ use std::mem::offset_of;
 use cases::{Memory, Padding, Random, Tensor, cases, name, worst};
 
 use crate::backend::Geometry;
-use crate::cpu::{self, Capabilities, Guide, Level, Planes, Pool, Relit, luma_mean};
+use crate::cpu::{self, Capabilities, Guide, Level, Planes, Pool, Reduce, Relit, luma_mean};
 use crate::frame::{Colorimetry, FrameSpec, PixelFormat};
 use crate::gpu::kernels::MODULES;
 use crate::gpu::kernels::compose::{Compose, ComposeArguments, MODULE as COMPOSE};
@@ -66,6 +66,7 @@ fn ingest_as_on_the_processor(rounding: Rounding, tolerance: f32) {
             Capabilities::at(Level::Portable),
             &memory.frame(),
             &geometry,
+            None,
             &mut expected,
         );
         let (launch, image, half, host_mean) = host_ingest(&host, &geometry, &memory);
@@ -137,6 +138,7 @@ fn reduced_copy_as_on_the_processor() {
             Capabilities::at(Level::Portable),
             &memory.frame(),
             &geometry,
+            Reduce::new(&geometry).unwrap().as_ref(),
             &mut expected,
         );
         let (launch, image, _, host_mean) = host_ingest(&host, &geometry, &memory);
@@ -346,7 +348,7 @@ fn guided_filter_as_on_the_processor() {
         let l = planes(&mut random, storage, 1, geometry.padded, 0.0, 1.2);
         let (ran, output, host_mean) = host_compose(&host, storage, &geometry, &input, &image, (&r, &l), strength);
         let mut expected = input.blank();
-        let mut guide = Guide::new(&geometry).unwrap();
+        let mut guide = Guide::new(&geometry).unwrap().unwrap();
         guide.fit(&pool, Capabilities::at(Level::Portable), &image, &r, Some(&l));
         let relit = Relit::Guided(&guide);
         let mean = cpu::compose(

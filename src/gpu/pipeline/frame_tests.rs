@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::backend::{Backend, Executor, Geometry};
-use crate::cpu::{Capabilities, CpuBackend, Level, Planes, Pool, ingest};
+use crate::cpu::{Capabilities, CpuBackend, Level, Planes, Pool, Reduce, ingest};
 use crate::error::{ErrorKind, Result};
 use crate::frame::{FrameSpec, PixelFormat};
 use crate::gpu::driver::Device;
@@ -277,6 +277,7 @@ fn a_frame_is_adjusted_to_what_the_meter_says() {
                 Capabilities::at(Level::Portable),
                 &input.frame(),
                 &geometry,
+                Reduce::new(&geometry).unwrap().as_ref(),
                 &mut thumbnail,
             );
             // Every other frame is made at another ratio first.
