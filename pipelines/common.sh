@@ -38,10 +38,15 @@ streams() {
     gst-discoverer-1.0 "$2" 2>/dev/null | awk -v kind="$1" '$1 == kind && !/subpicture|DVB|PGS|VobSub|Unknown/ { print kind }'
 }
 
-# The caps of a file's first video frame.
+# The caps of a file's first video frame. Of what changes in two threads at once, GStreamer may tell one change alone: so
+# a few tries.
 first_caps() {
-    gst-launch-1.0 -v filesrc location="$1" ! decodebin ! video/x-raw ! identity name=first eos-after=1 ! fakesink 2>/dev/null |
-        sed -n 's/.*GstIdentity:first.GstPad:sink: caps = //p' | head -n 1
+    for _ in 1 2 3 4 5 6; do
+        caps=$(gst-launch-1.0 -v filesrc location="$1" ! decodebin ! video/x-raw ! identity name=first eos-after=1 ! fakesink 2>/dev/null |
+            sed -n 's/.*GstIdentity:first.GstPad:sink: caps = //p' | head -n 1)
+        [ -z "$caps" ] || break
+    done
+    echo "$caps"
 }
 # A field of such caps, without its type.
 field() {

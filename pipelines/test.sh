@@ -17,8 +17,8 @@ cd "$work" || exit 1
 
 # Presentation times of a clip's frames.
 stamps() {
-    gst-launch-1.0 -v filesrc location="$1" ! decodebin ! video/x-raw ! identity silent=false ! fakesink 2>&1 |
-        sed -n 's/.*chain .*pts: \([0-9:.]*\).*/\1/p'
+    gst-launch-1.0 -m filesrc location="$1" ! decodebin ! videoconvert ! video/x-raw,format=I420 ! videoanalyse ! fakesink |
+        sed -n 's/.*GstVideoAnalyse, timestamp=(guint64)\([0-9]*\).*/\1/p'
 }
 # Mean brightness of a clip's or picture's first frame, in thousandths.
 luma() {
@@ -96,9 +96,10 @@ case_decoded_video_needs_no_converter() {
         draw "$format" 64x48 "$rest ! filesink location=$clip" || return 1
         for between in queue "$DECODED"; do
             # shellcheck disable=SC2086 # Elements are words.
-            timeout 60 gst-launch-1.0 -v filesrc location="$clip" ! decodebin ! $between ! uretinexenhance name=element backend=identity ! \
-                videoconvert ! x264enc ! video/x-h264,profile=high ! h264parse ! mp4mux ! filesink location=made.mp4 >log 2>&1 &&
-                grep -q "GstURetinexEnhance:element.GstPad:sink: caps = .*format=(string)$format," log && plays made.mp4 64x48 ||
+            GST_DEBUG=uretinexenhance:4 timeout 60 gst-launch-1.0 filesrc location="$clip" ! decodebin ! $between ! \
+                uretinexenhance backend=identity ! videoconvert ! x264enc ! video/x-h264,profile=high ! h264parse ! mp4mux ! \
+                filesink location=made.mp4 >log 2>&1 &&
+                grep -q "frames are .*format=(string)$format," log && plays made.mp4 64x48 ||
                 { echo "$clip $between"; cat log; return 1; }
         done
     done <<END

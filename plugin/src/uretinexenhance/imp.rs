@@ -395,7 +395,7 @@ impl BaseTransformImpl for URetinexEnhance {
             );
             messages::warn(self.obj().upcast_ref(), &error);
         }
-        gst::info!(CAT, imp = self, "frames are {:?}", stream.spec);
+        gst::info!(CAT, imp = self, "frames are {incaps}: {:?}", stream.spec);
         Ok(())
     }
 
