@@ -13,12 +13,7 @@ use crate::frame::{Colorimetry, Frame, FrameMut, FrameSpec, MIN_SIDE, PixelForma
 use crate::pack::{Pack, Precision};
 use crate::stages::{Parameters, Plan, Quantity, Step, steps};
 
-/// What a faster precision has to reach against 32-bit floats on [a picture](CpuBackend::bright) of [`GATE_SIZE`], in dB.
-const LEAST_PSNR: f64 = 50.0;
-const GATE_SIZE: (usize, usize) = (128, 96);
-
 /// URetinex-Net on the processor. Weights are shared by all backends of one pack.
-#[derive(Clone)]
 pub(crate) struct CpuBackend {
     networks: Arc<Networks>,
     precision: Precision,
@@ -59,61 +54,6 @@ impl CpuBackend {
             Precision::Fp32 => floats,
             _ => backend(Networks::shared(pack, kernels)?, precision),
         })
-    }
-
-    /// The fastest precision whose results are near those of 32-bit floats: bfloat16 where the processor has tiles for it, for
-    /// packs whose networks do not run as one (those gain next to nothing), if it passes [`LEAST_PSNR`].
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn fastest(pack: &Pack, threads: usize) -> Result<Self> {
-        let floats = Self::new(pack, Precision::Fp32, threads)?;
-        let tiles = Kernels::new(floats.capabilities, Precision::Bf16);
-        let Some(kernels) = tiles.filter(|_| !floats.networks.have_round()) else {
-            return Ok(floats);
-        };
-        let tiles = Self {
-            networks: Networks::shared(pack, kernels)?,
-            precision: Precision::Bf16,
-            ..floats.clone()
-        };
-        let psnr = psnr(&tiles.bright(GATE_SIZE)?, &floats.bright(GATE_SIZE)?);
-        log::debug!("{}: {psnr:.1} dB in bf16 against fp32", pack.manifest().name);
-        Ok(if psnr >= LEAST_PSNR { tiles } else { floats })
-    }
-
-    /// What becomes of a dark RGB picture of a size, with noise and lamps.
-    fn bright(&self, (width, height): (usize, usize)) -> Result<Vec<u8>> {
-        let mut state = 7u32;
-        let mut noise = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 28) as usize
-        };
-        let dark: Vec<u8> = (0..3 * width * height)
-            .map(|i| {
-                let (x, y) = (i / 3 % width, i / 3 / width);
-                let lamp = 200 * usize::from(x % 61 < 4 && y % 47 < 4);
-                (lamp + noise() + x / 9 + 10 * usize::from((x / 13 + y / 11) % 2 == 0)) as u8
-            })
-            .collect();
-        let spec = FrameSpec {
-            format: PixelFormat::Rgb,
-            width,
-            height,
-            colorimetry: Colorimetry::FULL,
-        };
-        let (mut data, stride) = (vec![0; dark.len()], 3 * width);
-        let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
-        let mut output = FrameMut::new(
-            spec,
-            [PlaneMut {
-                data: &mut data,
-                stride,
-            }],
-        )?;
-        let mut executor = self.executor(&Geometry::new(spec, 0, self.multiple))?;
-        executor.process(&input, &mut output, &Plan::single(Parameters::default()))?;
-        Ok(data)
     }
 
     /// Checks that every quantity of a small gradient is finite.
@@ -167,12 +107,6 @@ impl Backend for CpuBackend {
     }
 }
 
-/// The peak signal-to-noise ratio of 8-bit values, in dB; infinite where they are the same.
-fn psnr(a: &[u8], b: &[u8]) -> f64 {
-    let squares = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
-    10.0 * (255.0f64.powi(2) * a.len() as f64 / squares.sum::<f64>()).log10()
-}
-
 /// The error for a precision that this processor has no kernel for.
 fn unsupported(precision: Precision, capabilities: Capabilities) -> Error {
     let message = match precision {
@@ -203,28 +137,38 @@ mod tests {
 
     /// The picture that a pack makes of a dark one with noise and lamps.
     fn bright(pack: &Pack, precision: Precision, threads: usize) -> Result<Vec<u8>> {
-        CpuBackend::new(pack, precision, threads)?.bright((376, 104))
-    }
-
-    /// Bfloat16 by itself where the processor has it and a frame gains by it, 32-bit floats elsewhere.
-    #[test]
-    fn the_fastest_precision_is_near_floats() {
-        let tiles = Kernels::new(Capabilities::current(), Precision::Bf16).is_some();
-        for (name, gains) in [("full", true), ("lite", true), ("video", false)] {
-            let pack = Pack::open(name).unwrap();
-            let backend = CpuBackend::fastest(&pack, 0).unwrap();
-            let expected = if tiles && gains {
-                Precision::Bf16
-            } else {
-                Precision::Fp32
-            };
-            assert_eq!(backend.precision, expected, "{name}");
-            let floats = bright(&pack, Precision::Fp32, 0).unwrap();
-            let psnr = psnr(&backend.bright((376, 104)).unwrap(), &floats);
-            assert!(psnr >= LEAST_PSNR, "{name}: {psnr} dB");
-        }
-        assert_eq!(psnr(&[0, 100], &[0, 100]), f64::INFINITY);
-        assert!((psnr(&[100, 100], &[99, 101]) - 48.13).abs() < 0.01);
+        const SIZE: (usize, usize) = (376, 104);
+        let mut state = 7u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 28) as usize
+        };
+        let dark: Vec<u8> = (0..3 * SIZE.0 * SIZE.1)
+            .map(|i| {
+                let (x, y) = (i / 3 % SIZE.0, i / 3 / SIZE.0);
+                let lamp = 200 * usize::from(x % 61 < 4 && y % 47 < 4);
+                (lamp + noise() + x / 9 + 10 * usize::from((x / 13 + y / 11) % 2 == 0)) as u8
+            })
+            .collect();
+        let spec = FrameSpec {
+            format: PixelFormat::Rgb,
+            width: SIZE.0,
+            height: SIZE.1,
+            colorimetry: Colorimetry::FULL,
+        };
+        let mut bright = vec![0; dark.len()];
+        let stride = 3 * SIZE.0;
+        let input = Frame::new(spec, &[Plane { data: &dark, stride }])?;
+        let plane = PlaneMut {
+            data: &mut bright,
+            stride,
+        };
+        let mut output = FrameMut::new(spec, [plane])?;
+        let backend = CpuBackend::new(pack, precision, threads)?;
+        let mut executor = backend.executor(&Geometry::new(spec, 0, pack.manifest().multiple))?;
+        assert_eq!(executor.precisions(), precisions(precision));
+        executor.process(&input, &mut output, &Plan::single(Parameters::default()))?;
+        Ok(bright)
     }
 
     #[test]
@@ -242,7 +186,11 @@ mod tests {
                     continue;
                 }
                 let (half, whole) = (half.unwrap(), bright(&pack, Precision::Fp32, 0).unwrap());
-                let psnr = psnr(&half, &whole);
+                let squares = half
+                    .iter()
+                    .zip(&whole)
+                    .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
+                let psnr = 10.0 * (255.0f64.powi(2) * half.len() as f64 / squares.sum::<f64>()).log10();
                 let case = format!("{name} in {}", precision.name());
                 println!("{case}: {psnr:.1} dB");
                 assert!(psnr >= least[i] && psnr.is_finite(), "{case}: {psnr} dB");

@@ -5,7 +5,7 @@ use crate::cpu::{CpuBackend, IdentityBackend, Preview};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::FrameSpec;
 use crate::gpu::{EngineSource, GpuBackend, KernelSource};
-use crate::pack::Pack;
+use crate::pack::{Pack, Precision};
 use crate::session::options::{BackendChoice, Options};
 
 /// A pack on the backend that works for it.
@@ -97,10 +97,8 @@ fn unavailable(name: &str, e: Error) -> Error {
 }
 
 fn cpu(pack: &Pack, options: &Options) -> Result<Box<dyn Backend>> {
-    Ok(Box::new(match options.precision {
-        Some(precision) => CpuBackend::new(pack, precision, options.threads)?,
-        None => CpuBackend::fastest(pack, options.threads)?,
-    }))
+    let precision = options.precision.unwrap_or(Precision::Fp32);
+    Ok(Box::new(CpuBackend::new(pack, precision, options.threads)?))
 }
 
 /// CUDA where it works, else the processor.

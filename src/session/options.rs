@@ -29,8 +29,7 @@ pub struct Options {
     /// The backend.
     pub backend: BackendChoice,
     /// The number format of the networks' arithmetic. `None` is the fastest whose results are right: on a GPU FP16 for
-    /// each subnetwork whose results are near the processor's, on a processor with AMX bfloat16 for packs of several rounds
-    /// if it passes the same kind of check, on others FP32.
+    /// each subnetwork whose results are near the processor's, on the processor FP32.
     pub precision: Option<Precision>,
     /// Threads for the work on the processor; 0 is one for every core.
     pub threads: usize,
