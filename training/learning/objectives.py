@@ -177,6 +177,8 @@ def video_loss(model, batch, _weights, _step, settings):
         scale = 0.03 / (wrong + 0.006)
     total = losses.picture(output, target, dark, weights, scale=scale)
     total = total + weights["pattern"] * losses.pattern(output, target)
+    if weights["order"]:
+        total = total + weights["order"] * losses.order(found["r0"] * relit(found["l0"], ratio.clamp_min(4)), dark)
     return total + weights["brightness"] * losses.brightness(output, target)
 
 
