@@ -104,15 +104,21 @@ class Client:
     def __init__(self, url):
         self.pipeline = Gst.parse_launch(
             f"rtspsrc name=stream location={url} protocols=tcp latency=0 "
-            "stream. ! application/x-rtp,media=video ! rtph264depay ! h264parse name=parse ! avdec_h264 ! videoconvert "
+            "rtph264depay name=to_video ! h264parse name=parse ! avdec_h264 ! videoconvert "
             "! video/x-raw,format=GRAY8 ! appsink name=out sync=false max-buffers=2 drop=true "
-            "stream. ! application/x-rtp,media=audio ! rtpmp4gdepay ! avdec_aac ! audioconvert "
+            "rtpmp4gdepay name=to_audio ! avdec_aac ! audioconvert "
             "! audio/x-raw,format=S16LE,channels=1 ! appsink name=sound sync=false max-buffers=2 drop=true"
         )
+        # Not in the description: two pads that come at the same time may disturb each other's links there, for good.
+        self.pipeline.get_by_name("stream").connect("pad-added", self.link)
         self.out, self.sound = (self.pipeline.get_by_name(name) for name in ("out", "sound"))
         self.frames, self.key_frames = 0, []
         self.pipeline.get_by_name("parse").get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER, self.on_frame)
         self.pipeline.set_state(Gst.State.PLAYING)
+
+    def link(self, _stream, pad):
+        if branch := self.pipeline.get_by_name("to_" + pad.get_current_caps().get_structure(0).get_string("media")):
+            pad.link(branch.get_static_pad("sink"))
 
     def on_frame(self, _pad, info):
         if not info.get_buffer().has_flags(Gst.BufferFlags.DELTA_UNIT):

@@ -271,7 +271,7 @@ impl Camera {
                 Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ended::Stopped,
                 Ok(Order::CallNow) | Err(TryRecvError::Empty) => {}
             }
-            if !live && call.sends.load(Ordering::Relaxed) {
+            if !live && call.sends.load(Ordering::Acquire) {
                 live = true;
                 backoff.reset();
                 self.came(call);

@@ -264,11 +264,13 @@ impl Call {
                 }
             }
             let audio = lock(&streams).audio;
-            if !sends.swap(true, Ordering::Relaxed) {
+            if !sends.load(Ordering::Relaxed) {
                 relay.set_audio(audio);
             }
             let at = clock_time(sink.upcast_ref(), &sample);
             relay.push_video(sample, at, audio);
+            // Only now: who is told that a camera is live may ask for its stream at once.
+            sends.store(true, Ordering::Release);
             Ok(gst::FlowSuccess::Ok)
         });
         sink.set_callbacks(callbacks.build());

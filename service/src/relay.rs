@@ -4,7 +4,7 @@
 //! Times on the way through are those of the one clock that all pipelines use. Nothing here waits for a viewer: a stream
 //! that is not taken in time loses its oldest frames.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -65,6 +65,7 @@ struct State {
 #[derive(Default)]
 pub struct Relay {
     state: Mutex<State>,
+    on_offer: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Relay {
@@ -75,6 +76,12 @@ impl Relay {
     /// What there is to serve; none before the camera's first frame.
     pub fn offer(&self) -> Option<Offer> {
         self.state().offer.clone()
+    }
+
+    /// What is done as soon as there is something to serve, once, before that first frame's [`push_video`](Self::push_video)
+    /// returns. Only the first such call counts.
+    pub fn on_offer(&self, act: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_offer.set(Box::new(act));
     }
 
     /// Says which audio the camera sends now. If it is another than before, streams that are served end: their description
@@ -92,12 +99,18 @@ impl Relay {
     /// Hands on a frame that was taken at the clock time `at`; the first one says what is offered, with the camera's audio.
     pub fn push_video(&self, sample: gst::Sample, at: gst::ClockTime, audio: Option<&'static Codec>) {
         let mut state = self.state();
-        if state.offer.is_none() {
+        let is_first = state.offer.is_none();
+        if is_first {
             state.offer = sample.caps().and_then(|caps| Offer::of(caps, audio));
         }
+        let is_offered = is_first && state.offer.is_some();
         state.seen = Some(Instant::now());
         state.push_video(&sample, Some(at));
         state.last_video = Some(sample);
+        drop(state);
+        if let Some(act) = self.on_offer.get().filter(|_| is_offered) {
+            act();
+        }
     }
 
     /// Hands on coded audio that was taken at the clock time `at`.

@@ -144,7 +144,6 @@ impl Server {
 
     fn run(&self) -> Result<(), String> {
         let (context, shared, pool) = (self.context.clone(), self.shared.clone(), self.server.session_pool());
-        let mounts = self.mounts.clone();
         let run = move || {
             let every = |time: Duration, work: Box<dyn Fn() + Send>| {
                 let source = glib::timeout_source_new(time, None, glib::Priority::DEFAULT, move || {
@@ -156,11 +155,7 @@ impl Server {
             every(
                 TICK,
                 Box::new(move || {
-                    let relays = {
-                        let mut shared = lock(&shared);
-                        shared.mount(&mounts);
-                        shared.relays.clone()
-                    };
+                    let relays = lock(&shared).relays.clone();
                     for (name, relay) in relays {
                         relay.tick();
                         if relay.take_ended() {
@@ -198,9 +193,17 @@ impl Server {
             .field("media.factory.construct", true)
             .build();
         factory.add_role_from_structure(&rights);
+        let (of_first_frame, mounts) = (Arc::downgrade(&self.shared), self.mounts.clone());
+        relay.on_offer(move || {
+            if let Some(shared) = of_first_frame.upgrade() {
+                lock(&shared).mount(&mounts);
+            }
+        });
         let mut shared = lock(&self.shared);
         shared.relays.insert(name.to_owned(), relay.clone());
         shared.waiting.insert(name.to_owned(), factory);
+        // The frame may have come before anybody waited for it.
+        shared.mount(&self.mounts);
     }
 
     /// Serves `/NAME` no longer: its viewers are told that it ends.

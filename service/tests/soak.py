@@ -32,16 +32,22 @@ class Viewer:
     """Counts what arrives of a stream, on one connection."""
 
     def __init__(self, url, with_audio):
-        audio = " s. ! application/x-rtp,media=audio ! rtppcmadepay ! fakesink name=audio sync=false" if with_audio else ""
+        audio = "rtppcmadepay name=to_audio ! fakesink name=audio sync=false" if with_audio else ""
         self.pipeline = Gst.parse_launch(
-            f"rtspsrc name=s location={url} protocols=tcp latency=0 s. ! application/x-rtp,media=video ! rtph264depay "
-            f"! h264parse ! fakesink name=video sync=false{audio}"
+            f"rtspsrc name=camera location={url} protocols=tcp latency=0 rtph264depay name=to_video ! h264parse "
+            f"! fakesink name=video sync=false {audio}"
         )
+        # Not in the description: two pads that come at the same time may disturb each other's links there, for good.
+        self.pipeline.get_by_name("camera").connect("pad-added", self.link)
         self.counts = {}
         for name in ("video", "audio") if with_audio else ("video",):
             self.counts[name] = 0
             self.pipeline.get_by_name(name).get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, self.count, name)
         self.pipeline.set_state(Gst.State.PLAYING)
+
+    def link(self, _camera, pad):
+        if branch := self.pipeline.get_by_name("to_" + pad.get_current_caps().get_structure(0).get_string("media")):
+            pad.link(branch.get_static_pad("sink"))
 
     def count(self, _pad, _info, name):
         self.counts[name] += 1

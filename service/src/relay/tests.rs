@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 fn frame(width: u32, height: u32) -> gst::Sample {
@@ -34,7 +37,16 @@ fn a_stream_goes_on_while_its_camera_is_away() {
     let relay = Relay::default();
     let now = || gst::SystemClock::obtain().time();
     assert_eq!(relay.offer(), None);
-    relay.push_video(frame(161, 97), now(), None);
+    // Who waits for something to serve is told once, and before whoever hands the frame on goes on.
+    let told = Arc::new(AtomicUsize::new(0));
+    let seen = told.clone();
+    relay.on_offer(move || {
+        seen.fetch_add(1, Ordering::Relaxed);
+    });
+    for _ in 0..2 {
+        relay.push_video(frame(161, 97), now(), None);
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
     let offer = relay.offer().unwrap();
     assert_eq!(
         (offer.width, offer.height, offer.rate),

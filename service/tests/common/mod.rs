@@ -362,19 +362,30 @@ impl Viewer {
     pub fn start(url: &str, with_audio: bool) -> Self {
         gst::init().unwrap();
         let audio = match with_audio {
-            true => {
-                "s. ! application/x-rtp,media=audio ! rtppcmadepay ! alawdec ! appsink name=audio sync=false wait-on-eos=false"
-            }
+            true => "rtppcmadepay name=to_audio ! alawdec ! appsink name=audio sync=false wait-on-eos=false",
             false => "",
         };
         let launch = format!(
-            "rtspsrc name=s location={url} protocols=tcp latency=0 s. ! application/x-rtp,media=video ! rtph264depay \
-             ! h264parse name=parse ! avdec_h264 ! videoconvert ! video/x-raw,format=GRAY8 ! appsink name=video sync=false wait-on-eos=false max-buffers=2 drop=true {audio}"
+            "rtspsrc name=camera location={url} protocols=tcp latency=0 rtph264depay name=to_video ! h264parse name=parse \
+             ! avdec_h264 ! videoconvert ! video/x-raw,format=GRAY8 \
+             ! appsink name=video sync=false wait-on-eos=false max-buffers=2 drop=true {audio}"
         );
         let pipeline = gst::parse::launch(&launch)
             .unwrap()
             .downcast::<gst::Pipeline>()
             .unwrap();
+        // Not in the description: two pads that come at the same time may disturb each other's links there, for good.
+        let branches = pipeline.downgrade();
+        let link = move |pad: &gst::Pad| -> Option<()> {
+            let caps = pad.current_caps()?;
+            let media = caps.structure(0)?.get::<&str>("media").ok()?;
+            let branch = branches.upgrade()?.by_name(&format!("to_{media}"))?;
+            pad.link(&branch.static_pad("sink")?).unwrap();
+            None
+        };
+        pipeline.by_name("camera").unwrap().connect_pad_added(move |_, pad| {
+            link(pad);
+        });
         let key_frames: Arc<Mutex<KeyFrames>> = Arc::default();
         let (parse, seen) = (pipeline.by_name("parse").unwrap(), key_frames.clone());
         parse
@@ -403,8 +414,14 @@ impl Viewer {
             .unwrap()
             .downcast::<gst_app::AppSink>()
             .unwrap();
-        let sample = sink.try_pull_sample(gst::ClockTime::from_seconds(PATIENCE.as_secs()));
-        let sample = sample.unwrap_or_else(|| panic!("no {name}: {:?}", self.trouble(Duration::ZERO)));
+        let end = Instant::now() + PATIENCE;
+        let sample = loop {
+            if let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_mseconds(500)) {
+                break sample;
+            }
+            let trouble = self.trouble(Duration::ZERO);
+            assert!(trouble.is_none() && Instant::now() < end, "no {name}: {trouble:?}");
+        };
         sample.buffer().unwrap().map_readable().unwrap().to_vec()
     }
 
