@@ -116,7 +116,9 @@ def read(path: Path, frames: int = 0, width: int = 0) -> np.ndarray:
         data = np.fromfile(raw.name, np.uint8)
     stride = -(-w * 3 // 4) * 4
     data = data[: len(data) // (stride * h) * stride * h].reshape(-1, h, stride)[:, :, : w * 3]
-    return np.ascontiguousarray(data.reshape(-1, h, w, 3))
+    clip = data.reshape(-1, h, w, 3)
+    # One or two more come, of which the last may be a frame that was never decoded.
+    return np.ascontiguousarray(clip[:frames] if frames else clip)
 
 
 def truth(clip: Clip, folder: Path, frames: int = FRAMES, width: int = WIDTH) -> np.ndarray:

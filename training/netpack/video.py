@@ -1,6 +1,6 @@
 """`video`: one round, for a stream that remembers. Tones cannot turn over, whatever the weights are.
 
-* Illumination is a curve of the pixel itself, Q = (G⁴ + level⁴)^(1/4), where G is three parts largest channel and one part
+* Illumination is a curve of the pixel itself, Q = (G⁴ + level⁴)^(1/4), where G is three parts largest channel and two parts
   luma, and the level is in proportion to the mean luma of the frame. So what is darker than the scene's level gets one
   gain, which keeps contrast and colour as they are; what is brighter is compressed, and L·L^(1/ratio - 1) rises everywhere.
   No weights, no neighbours: no halo, no rim.
@@ -18,7 +18,7 @@ from .networks import Unfolding
 
 LEVEL = 1.85         # of the mean luma, which noise hardly moves; the largest channel grows with it
 FLOOR = 0.02         # smallest level: the gain at ratio 4 is at most 19
-MIX = 0.25           # of the luma in the guide
+MIX = 0.4            # of the luma in the guide
 CORED = 3 / 255      # difference of two channels, before the gain, that is taken for none where there is next to no light
 CORED_TO = 14 / 255  # light from which on all of it is kept; it falls by a quarter of a code for each code of light
 
