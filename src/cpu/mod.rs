@@ -34,7 +34,7 @@ pub(crate) use {
 /// The networks that engines are tested with, and what they give.
 #[cfg(test)]
 pub(crate) mod engine_cases {
+    pub(crate) use super::engine::cases::{Case, cases, inputs};
     pub(crate) use super::engine::reference;
     pub(crate) use super::engine::testing::Model;
-    pub(crate) use super::engine::tests::{Case, cases, inputs};
 }

@@ -10,6 +10,8 @@
 //! others directly by the same product kernel. In bfloat16, convolutions of blocks are computed by matrix products from
 //! copies of their inputs in 16 bits.
 
+#[cfg(test)]
+pub(crate) mod cases;
 mod execute;
 mod kernels;
 mod network;
@@ -19,7 +21,7 @@ mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub(crate) use execute::Workspace;
 pub(crate) use kernels::Kernels;

@@ -134,3 +134,6 @@ impl Network {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

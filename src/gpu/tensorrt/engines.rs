@@ -229,3 +229,6 @@ fn gpu(gpu: &Gpu) -> String {
     let (major, minor) = gpu.compute_capability;
     format!("{}, compute capability {major}.{minor}", gpu.name)
 }
+
+#[cfg(test)]
+mod tests;
