@@ -26,7 +26,7 @@ TICKS = (1, 1.5, 2, 3, 4, 6, 8)
 
 
 def path(program: Path, clip: Path, model: str) -> np.ndarray:
-    """Rows of seconds, ratio, mean luma before and after, 0 to 1."""
+    """Rows of seconds, ratio (0 where frames go through untouched), mean luma before and after, 0 to 1."""
     command = [str(program), str(clip), f"model={model}", "max-pixels=57600", "temporal=0"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\n")
     return np.array([[float(v) for v in line.split()] for line in lines if line])
@@ -35,6 +35,8 @@ def path(program: Path, clip: Path, model: str) -> np.ndarray:
 def describe(name: str, model: str, rows: np.ndarray) -> str:
     """A row of the table: the ratio at the start, its range, its greatest change from frame to frame."""
     ratio = rows[:, 1]
+    if not ratio.any():
+        return f"| {name} | {model} | {len(rows)} | daylight: untouched | | | |"
     step = np.abs(np.diff(np.log(ratio))).max() if len(ratio) > 1 else 0.0
     return (f"| {name} | {model} | {len(rows)} | {ratio[0]:.2f} | {ratio.min():.2f} to {ratio.max():.2f} | {100 * np.expm1(step):.1f} % | "
             f"{255 * rows[:, 2].mean():.0f} → {255 * rows[:, 3].mean():.0f} |")
@@ -57,6 +59,8 @@ def draw(paths: dict[str, dict[str, np.ndarray]], file: Path) -> None:
         for model, rows in of_models.items():
             cell.plot(rows[:, 0], rows[:, 1], color=MODELS[model], label=f"ratio, {model}")
         rows = of_models["video"]
+        if not rows[:, 1].any():
+            cell.text(0.5, 0.5, "daylight: untouched", transform=cell.transAxes, ha="center", fontsize=9)
         luma = cell.twinx()
         luma.set_ylim(0, 255)
         luma.tick_params(labelsize=7, colors="grey")
